@@ -1,0 +1,101 @@
+#pragma once
+
+/* One log for all shards of a host: the only write-ahead log of the store.  Format: FORMAT.md.
+ *
+ * Records of all shards interleave in numbered segment files below `raft/` of the fs.  A round is what
+ * was staged when it began: it is written with one write and made durable by one sync (group
+ * commit).  The library owns no thread: the loop stages and begins rounds, a worker writes them.
+ *
+ * Threads: one loop thread for everything but raftlog_write, which may run on another thread while
+ * the loop goes on staging.  At most one round at a time. */
+
+#include "common/base/bytes.h"
+#include "common/base/err.h"
+#include "common/base/text.h"
+#include "common/env/fs.h"
+#include "common/env/meter.h"
+
+struct raftlog;
+
+struct raftlog_options {
+    uint64_t segment_bytes;   /* a segment is closed when it would grow beyond; records are never cut */
+    uint32_t recycled_max;    /* old segments kept for reuse; the rest are removed */
+};
+
+/* One durable fact about one shard. */
+enum raftlog_kind {
+    RAFTLOG_ENTRY = 1, /* voids all earlier entries of the shard with the same or a higher index */
+    RAFTLOG_STATE = 2, /* term and vote; the last one counts */
+};
+
+struct raftlog_record {
+    enum raftlog_kind kind;
+    uint32_t shard;
+    uint64_t term;        /* of the entry; of the state */
+    uint64_t index;       /* entry: its index, > 0; state: who got the vote, 0 nobody */
+    uint8_t entry_kind;   /* entry: opaque to the log */
+    struct nk_bytes payload; /* entry: opaque; state: empty */
+};
+
+/* What went wrong last, for logs and people.  Valid after a call returned a fault. */
+struct raftlog_fault {
+    enum nk_err err;
+    char file[64];
+    uint64_t offset;
+    const char *what; /* constant text */
+};
+
+/* Opens the log below `directory` of `fs`, created if missing, and hands every valid record to
+ * `visit` in the order in which it was written; payloads are borrowed for the call.
+ *
+ * A torn tail (the unsynced end of the last round) is cut off, durably, before anything else is
+ * written.  A bad record with synced data behind it is NK_CORRUPT and changes nothing on disk.
+ * NK_FORMAT_TOO_NEW likewise.  *out_fault (may be NULL) is filled on any failure. */
+NK_MUST_CHECK
+enum nk_err raftlog_open(const struct nk_fs *fs, const char *directory,
+                         const struct raftlog_options *options,
+                         void (*visit)(void *visitor, const struct raftlog_record *record),
+                         void *visitor, struct raftlog **out_log, struct raftlog_fault *out_fault);
+void raftlog_close(struct raftlog **log);
+
+/* Adds a record to the next round; the payload is copied.  Loop thread. */
+void raftlog_stage(struct raftlog *log, const struct raftlog_record *record);
+
+/* Bytes staged for the next round. */
+size_t raftlog_staged_bytes(const struct raftlog *log);
+
+/* Turns what is staged into the running round.  False: nothing is staged.  Asserts that no round
+ * runs.  Loop thread. */
+bool raftlog_begin(struct raftlog *log);
+
+/* Writes and syncs the running round, rolling to a new segment where needed.  Worker thread.
+ * After any failure the log is dead: every later write fails with the same error, and the process
+ * should end, because what a failed sync left on disk is unknown.  NK_NO_SPACE is returned before
+ * anything of the round was written; the round stays and may be tried again. */
+NK_MUST_CHECK enum nk_err raftlog_write(struct raftlog *log);
+
+/* Closes the round after a successful write.  Loop thread. */
+void raftlog_end(struct raftlog *log);
+
+/* Everything of `shard` up to `index` is durable elsewhere and no longer needed here.  Segments in
+ * which no shard needs anything are recycled or removed by the next raftlog_write; their newest
+ * STATE records are carried over first.  Loop thread. */
+void raftlog_release(struct raftlog *log, uint32_t shard, uint64_t index);
+
+/* Drops everything of `shard`, its state too. */
+void raftlog_forget(struct raftlog *log, uint32_t shard);
+
+/* The shard whose unreleased entries hold the oldest closed segment, and the index to release for
+ * it to go.  False: no closed segment is held. */
+bool raftlog_oldest_holder(const struct raftlog *log, uint32_t *out_shard, uint64_t *out_index);
+
+struct raftlog_stats {
+    struct nk_counter records;
+    struct nk_counter bytes;
+    struct nk_counter syncs;
+    struct nk_gauge segments;
+};
+struct raftlog_stats *raftlog_stats(struct raftlog *log); /* fields may be read by any thread */
+
+const struct raftlog_fault *raftlog_last_fault(const struct raftlog *log);
+void raftlog_describe(const struct raftlog *log, struct nk_text *out);
