@@ -1,5 +1,6 @@
 #include "common/base/alloc.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ void *nk_alloc(size_t size)
 
 void *nk_alloc_zero(size_t count, size_t size)
 {
+    NK_ASSERT(size == 0 || count <= SIZE_MAX / size);
     void *memory = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
     NK_ASSERT(memory != NULL);
     return memory;

@@ -6,8 +6,8 @@
 
 #include <stddef.h>
 
-void *nk_alloc(size_t size);                     /* uninitialised */
-void *nk_alloc_zero(size_t count, size_t size);  /* checks the product for overflow */
-void *nk_realloc(void *memory, size_t size);     /* size > 0 */
-void nk_free(void *memory);                      /* NULL is a no-op */
-char *nk_strdup(const char *text);               /* caller frees with nk_free */
+void *nk_alloc(size_t size);                    /* uninitialised */
+void *nk_alloc_zero(size_t count, size_t size); /* checks the product for overflow */
+void *nk_realloc(void *memory, size_t size);    /* size > 0 */
+void nk_free(void *memory);                     /* NULL is a no-op */
+char *nk_strdup(const char *text);              /* caller frees with nk_free */

@@ -16,6 +16,6 @@
 #define NK_INVARIANT(cond) ((void)sizeof(cond))
 #endif
 
-/* Provided by the program, not by a library: common/env_posix/assert_posix.c writes one log line and
- * aborts, the simulator adds its replay command. */
+/* Provided by the program, not by a library: common/env_posix/assert_posix.c writes one log line
+ * and aborts, the simulator adds its replay command. */
 _Noreturn void nk_assert_fail(const char *condition, const char *file, int line, const char *func);

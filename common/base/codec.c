@@ -27,6 +27,9 @@ struct nk_bytes nk_read_bytes(struct nk_reader *reader, uint64_t size)
         reader->failed = true;
         return nk_bytes_of(NULL, 0);
     }
+    if (size == 0) {
+        return nk_bytes_of(reader->next, 0);
+    }
     struct nk_bytes bytes = nk_bytes_of(reader->next, (size_t)size);
     reader->next += size;
     return bytes;

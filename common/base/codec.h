@@ -44,8 +44,8 @@ static inline uint64_t nk_get_u64(const uint8_t *in)
     return (uint64_t)nk_get_u32(in) | (uint64_t)nk_get_u32(in + 4) << 32;
 }
 
-size_t nk_varint_size(uint64_t value);                 /* 1..NK_VARINT_BYTES_MAX */
-size_t nk_put_varint(uint8_t *out, uint64_t value);    /* returns nk_varint_size(value) */
+size_t nk_varint_size(uint64_t value);              /* 1..NK_VARINT_BYTES_MAX */
+size_t nk_put_varint(uint8_t *out, uint64_t value); /* returns nk_varint_size(value) */
 
 struct nk_reader {
     const uint8_t *next;
@@ -55,7 +55,9 @@ struct nk_reader {
 
 static inline struct nk_reader nk_reader_of(struct nk_bytes bytes)
 {
-    struct nk_reader reader = {bytes.data, bytes.data + bytes.size, false};
+    /* An offset from NULL is undefined, even of 0. */
+    const uint8_t *end = bytes.size > 0 ? bytes.data + bytes.size : bytes.data;
+    struct nk_reader reader = {bytes.data, end, false};
     return reader;
 }
 
@@ -69,4 +71,5 @@ uint16_t nk_read_u16(struct nk_reader *reader);
 uint32_t nk_read_u32(struct nk_reader *reader);
 uint64_t nk_read_u64(struct nk_reader *reader);
 uint64_t nk_read_varint(struct nk_reader *reader); /* over-long and overflowing forms fail */
-struct nk_bytes nk_read_bytes(struct nk_reader *reader, uint64_t size); /* borrowed from the input */
+struct nk_bytes nk_read_bytes(struct nk_reader *reader,
+                              uint64_t size); /* borrowed from the input */

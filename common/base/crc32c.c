@@ -1,8 +1,9 @@
 /* CRC-32C with the processor's instruction where there is one, else by table.
  *
- * The instruction has a latency of three cycles and a throughput of one, so long inputs run as three
- * independent streams whose results are joined by multiplying with x^(8 * length) in GF(2)
- * (Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011). */
+ * The instruction has a latency of three cycles and a throughput of one, so long inputs run as
+ * three independent streams whose results are joined by multiplying with x^(8 * length) in GF(2)
+ * (Gopal et al., "Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011).
+ */
 
 #include "common/base/crc32c.h"
 
@@ -25,8 +26,9 @@ static uint32_t multiply(uint32_t a, uint32_t b)
 static uint32_t crc_by_bits(uint32_t crc, const uint8_t *data, size_t size)
 {
     static const uint32_t nibbles[16] = {
-        0x00000000, 0x105EC76F, 0x20BD8EDE, 0x30E349B1, 0x417B1DBC, 0x5125DAD3, 0x61C69362, 0x7198540D,
-        0x82F63B78, 0x92A8FC17, 0xA24BB5A6, 0xB21572C9, 0xC38D26C4, 0xD3D3E1AB, 0xE330A81A, 0xF36E6F75,
+        0x00000000, 0x105EC76F, 0x20BD8EDE, 0x30E349B1, 0x417B1DBC, 0x5125DAD3,
+        0x61C69362, 0x7198540D, 0x82F63B78, 0x92A8FC17, 0xA24BB5A6, 0xB21572C9,
+        0xC38D26C4, 0xD3D3E1AB, 0xE330A81A, 0xF36E6F75,
     };
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
@@ -37,8 +39,8 @@ static uint32_t crc_by_bits(uint32_t crc, const uint8_t *data, size_t size)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t crc, const uint8_t *data,
-                                                                     size_t size)
+__attribute__((target("sse4.2"))) static uint32_t
+crc_by_instruction(uint32_t crc, const uint8_t *data, size_t size)
 {
     /* x^(8 * 1024) and x^(8 * 2048) modulo the polynomial, reflected. */
     const uint32_t shift_1024 = UINT32_C(0xE4172B16);

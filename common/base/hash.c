@@ -10,8 +10,9 @@ uint64_t nk_xxh64(struct nk_bytes bytes, uint64_t seed)
     return XXH64(bytes.data, bytes.size, seed);
 }
 
-/* The paper divides in floating point; this is the same step on integers, as the protocol writes it:
- * j = (b + 1) * 2^31 / ((key >> 33) + 1).  b + 1 has at most 32 bits, so the product fits in 63. */
+/* The paper divides in floating point; this is the same step on integers, as the protocol writes
+ * it: j = (b + 1) * 2^31 / ((key >> 33) + 1).  b + 1 has at most 32 bits, so the product fits
+ * in 63. */
 uint32_t nk_jump_hash(uint64_t key, uint32_t bucket_count)
 {
     NK_ASSERT(bucket_count > 0);

@@ -5,21 +5,21 @@
 
 #include "common/base/units.h"
 
-#define NK_KEY_BYTES_MAX             ((size_t)1024)
-#define NK_VALUE_BYTES_MAX           ((size_t)(1 * NK_MIB))
-#define NK_REQUEST_BYTES_MAX         ((size_t)(2 * NK_MIB))
-#define NK_IDEMPOTENCY_KEY_BYTES_MAX ((size_t)128)
-#define NK_NODE_ID_BYTES_MAX         ((size_t)64)
-#define NK_ADDRESS_BYTES_MAX         ((size_t)255)
-#define NK_PATH_BYTES_MAX            ((size_t)1024)
+#define NK_KEY_BYTES_MAX              ((size_t)1024)
+#define NK_VALUE_BYTES_MAX            ((size_t)(1 * NK_MIB))
+#define NK_REQUEST_BYTES_MAX          ((size_t)(2 * NK_MIB))
+#define NK_IDEMPOTENCY_KEY_BYTES_MAX  ((size_t)128)
+#define NK_NODE_ID_BYTES_MAX          ((size_t)64)
+#define NK_ADDRESS_BYTES_MAX          ((size_t)255)
+#define NK_PATH_BYTES_MAX             ((size_t)1024)
 
-#define NK_SHARDS_MAX   ((uint32_t)65536)
-#define NK_SHARD_SYSTEM ((uint32_t)0xFFFFFFFF) /* holds what the cluster agrees on */
+#define NK_SHARDS_MAX                 ((uint32_t)65536)
+#define NK_SHARD_SYSTEM               ((uint32_t)0xFFFFFFFF) /* holds what the cluster agrees on */
 
 /* One frame between two processes: a batch of requests or replies.  A sender closes a batch at the
  * soft limit; one request may exceed it up to the hard limit. */
-#define NK_FRAME_BYTES_SOFT ((size_t)(256 * NK_KIB))
-#define NK_FRAME_BYTES_MAX  ((size_t)(8 * NK_MIB))
+#define NK_FRAME_BYTES_SOFT           ((size_t)(256 * NK_KIB))
+#define NK_FRAME_BYTES_MAX            ((size_t)(8 * NK_MIB))
 
 #define NK_GATEWAY_INFLIGHT_MAX       ((size_t)16384) /* requests accepted and not answered */
 #define NK_GATEWAY_INFLIGHT_BYTES_MAX ((size_t)(256 * NK_MIB))

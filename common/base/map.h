@@ -17,7 +17,7 @@ struct nk_map {
     struct nk_map_entry *entries; /* insertion order, with holes */
     size_t entry_count;           /* with holes */
     size_t entry_capacity;
-    uint32_t *slots; /* open addressing; entry number + 1, 0 empty */
+    uint32_t *slots;   /* open addressing; entry number + 1, 0 empty */
     size_t slot_count; /* power of two */
     size_t count;      /* live entries */
 };

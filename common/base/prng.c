@@ -43,6 +43,9 @@ uint64_t nk_prng_below(struct nk_prng *prng, uint64_t limit)
 uint64_t nk_prng_between(struct nk_prng *prng, uint64_t first, uint64_t last)
 {
     NK_ASSERT(first <= last);
+    if (last - first == UINT64_MAX) {
+        return nk_prng_next(prng);
+    }
     return first + nk_prng_below(prng, last - first + 1);
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 
 /* Everything a role may touch of the outside world, in one struct: production fills it from
- * env_posix and env_zmq, the simulator from tests/sim.  Borrowed by the role from init to deinit. */
+ * env_posix and env_zmq, the simulator from tests/sim.  Borrowed by the role from init to deinit.
+ */
 
 #include "common/env/clock.h"
 #include "common/env/fs.h"

@@ -6,12 +6,12 @@
  * Names are relative paths below the root of the fs, parts separated by '/', no "..".
  *
  * Durability: data is promised after sync() returned NK_OK; a name (create, rename, link, remove,
- * mkdir) only after sync_dir() of its directory did.  A crash keeps exactly what was promised plus an
- * arbitrary part of the rest: unsynced bytes may be there, old, or zero, in any 512-byte mix, and a
- * file's unsynced growth may be there or not; unsynced names likewise, each on its own.
+ * mkdir) only after sync_dir() of its directory did.  A crash keeps exactly what was promised plus
+ * an arbitrary part of the rest: unsynced bytes may be there, old, or zero, in any 512-byte mix,
+ * and a file's unsynced growth may be there or not; unsynced names likewise, each on its own.
  *
- * After a failed sync the state of the file's unsynced data is unknown for good: the caller must not
- * sync again and believe it.
+ * After a failed sync the state of the file's unsynced data is unknown for good: the caller must
+ * not sync again and believe it.
  *
  * Errors: NK_NOT_FOUND (no such name), NK_CONFLICT (name exists), NK_NO_SPACE, NK_IO.
  * Every call may block.  Threads: different files may be used by different threads; one file may be
@@ -23,20 +23,21 @@
 struct nk_file; /* defined by each implementation */
 
 enum nk_fs_open {
-    NK_FS_READ,     /* must exist; append, write and truncate are forbidden */
-    NK_FS_WRITE,    /* must exist; read and write */
-    NK_FS_CREATE,   /* must not exist; read and write */
+    NK_FS_READ,   /* must exist; append, write and truncate are forbidden */
+    NK_FS_WRITE,  /* must exist; read and write */
+    NK_FS_CREATE, /* must not exist; read and write */
 };
 
 struct nk_fs_ops {
-    enum nk_err (*open)(void *ctx, const char *name, enum nk_fs_open mode, struct nk_file **out_file);
+    enum nk_err (*open)(void *ctx, const char *name, enum nk_fs_open mode,
+                        struct nk_file **out_file);
 
     /* Releases *file and nulls it; NULL is a no-op.  Promises nothing about unsynced data. */
     void (*close)(void *ctx, struct nk_file **file);
 
     /* Reads up to `size` bytes at `offset`; fewer only at the end of the file. */
-    enum nk_err (*pread)(void *ctx, struct nk_file *file, uint64_t offset, void *out_data, size_t size,
-                         size_t *out_read);
+    enum nk_err (*pread)(void *ctx, struct nk_file *file, uint64_t offset, void *out_data,
+                         size_t size, size_t *out_read);
 
     /* Write all of `data` at `offset` (growing the file if it ends past the end) or fail; after a
      * failure what the range holds is unknown. */
@@ -48,14 +49,14 @@ struct nk_fs_ops {
 
     enum nk_err (*rename)(void *ctx, const char *from, const char *to); /* replaces `to` */
     enum nk_err (*link)(void *ctx, const char *from, const char *to);   /* second name, same file */
-    enum nk_err (*remove)(void *ctx, const char *name);                 /* file or empty directory */
-    enum nk_err (*mkdir)(void *ctx, const char *name);                  /* NK_CONFLICT if it exists */
-    enum nk_err (*sync_dir)(void *ctx, const char *directory);          /* "" is the root */
+    enum nk_err (*remove)(void *ctx, const char *name);        /* file or empty directory */
+    enum nk_err (*mkdir)(void *ctx, const char *name);         /* NK_CONFLICT if it exists */
+    enum nk_err (*sync_dir)(void *ctx, const char *directory); /* "" is the root */
 
     /* Calls `visit` for each name in `directory`, in no particular order; "." and ".." are left
      * out.  The directory must not be changed during the walk. */
-    enum nk_err (*list)(void *ctx, const char *directory, void (*visit)(void *visitor, const char *name),
-                        void *visitor);
+    enum nk_err (*list)(void *ctx, const char *directory,
+                        void (*visit)(void *visitor, const char *name), void *visitor);
 
     enum nk_err (*free_bytes)(void *ctx, uint64_t *out_bytes);
 };
@@ -128,7 +129,8 @@ NK_MUST_CHECK static inline enum nk_err nk_fs_mkdir(const struct nk_fs *fs, cons
     return fs->ops->mkdir(fs->ctx, name);
 }
 
-NK_MUST_CHECK static inline enum nk_err nk_fs_sync_dir(const struct nk_fs *fs, const char *directory)
+NK_MUST_CHECK static inline enum nk_err nk_fs_sync_dir(const struct nk_fs *fs,
+                                                       const char *directory)
 {
     return fs->ops->sync_dir(fs->ctx, directory);
 }
@@ -140,7 +142,8 @@ NK_MUST_CHECK static inline enum nk_err nk_fs_list(const struct nk_fs *fs, const
     return fs->ops->list(fs->ctx, directory, visit, visitor);
 }
 
-NK_MUST_CHECK static inline enum nk_err nk_fs_free_bytes(const struct nk_fs *fs, uint64_t *out_bytes)
+NK_MUST_CHECK static inline enum nk_err nk_fs_free_bytes(const struct nk_fs *fs,
+                                                         uint64_t *out_bytes)
 {
     return fs->ops->free_bytes(fs->ctx, out_bytes);
 }

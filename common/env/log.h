@@ -20,8 +20,9 @@ struct nk_log_field {
     uint64_t number;
 };
 
-#define NK_LOG_TEXT(field_name, value)   ((struct nk_log_field){(field_name), (value), 0})
-#define NK_LOG_NUMBER(field_name, value) ((struct nk_log_field){(field_name), NULL, (uint64_t)(value)})
+#define NK_LOG_TEXT(field_name, value) ((struct nk_log_field){(field_name), (value), 0})
+#define NK_LOG_NUMBER(field_name, value)                                                           \
+    ((struct nk_log_field){(field_name), NULL, (uint64_t)(value)})
 
 struct nk_log_ops {
     /* `target` names the part that speaks ("gateway.router"), `message` is one constant sentence,
@@ -36,9 +37,9 @@ struct nk_log {
     enum nk_log_level level_min; /* below it events are not even formatted */
 };
 
-static inline void nk_log_event(const struct nk_log *log, enum nk_log_level level, const char *target,
-                                const char *message, const struct nk_log_field *fields,
-                                size_t field_count)
+static inline void nk_log_event(const struct nk_log *log, enum nk_log_level level,
+                                const char *target, const char *message,
+                                const struct nk_log_field *fields, size_t field_count)
 {
     if (level >= log->level_min) {
         log->ops->event(log->ctx, level, target, message, fields, field_count);
@@ -46,8 +47,8 @@ static inline void nk_log_event(const struct nk_log *log, enum nk_log_level leve
 }
 
 /* nk_log_info(log, "gateway", "listening", NK_LOG_TEXT("address", a), NK_LOG_NUMBER("port", p)); */
-#define NK_LOG_AT(log, level, target, message, ...)                                         \
-    nk_log_event((log), (level), (target), (message), (struct nk_log_field[]){__VA_ARGS__}, \
+#define NK_LOG_AT(log, level, target, message, ...)                                                \
+    nk_log_event((log), (level), (target), (message), (struct nk_log_field[]){__VA_ARGS__},        \
                  sizeof((struct nk_log_field[]){__VA_ARGS__}) / sizeof(struct nk_log_field))
 #define nk_log_debug(log, target, ...) NK_LOG_AT((log), NK_LOG_DEBUG, (target), __VA_ARGS__)
 #define nk_log_info(log, target, ...)  NK_LOG_AT((log), NK_LOG_INFO, (target), __VA_ARGS__)

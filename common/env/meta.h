@@ -1,7 +1,7 @@
 #pragma once
 
 /* A few small facts of a process that must survive it: identity, catalogues, epochs.  Never user
- * data.  Implementations: services/<role>/meta_lmdb (LMDB), tests/sim/meta.c.
+ * data.  Implementations: common/meta_lmdb (LMDB), tests/sim/meta.c.
  *
  * Loop thread only; a put or remove is one durable transaction when it returns and costs about a
  * disk sync, so it is for rare changes.  Keys 1..255 bytes, values up to 64 KiB.

@@ -1,7 +1,7 @@
 #pragma once
 
-/* Numbers that the process counts about itself.  Whoever counts owns the struct (zeroed); naming and
- * publishing it is common/observe's.  Any thread; no lock, no allocation, relaxed order. */
+/* Numbers that the process counts about itself.  Whoever counts owns the struct (zeroed); naming
+ * and publishing it is common/observe's.  Any thread; no lock, no allocation, relaxed order. */
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -18,10 +18,11 @@ struct nk_gauge {
 #define NK_HISTOGRAM_BUCKETS_MAX 24
 
 /* Values are whole numbers in the unit that the owner counts in (microseconds as a rule); observe
- * scales them when printing.  Bucket i counts values <= bounds[i]; one more bucket counts the rest. */
+ * scales them when printing.  Bucket i counts values <= bounds[i]; one more bucket counts the rest.
+ */
 struct nk_histogram {
-    const uint64_t *bounds; /* rising; borrowed for ever */
-    size_t bound_count;     /* <= NK_HISTOGRAM_BUCKETS_MAX */
+    const uint64_t *bounds;                                 /* rising; borrowed for ever */
+    size_t bound_count;                                     /* <= NK_HISTOGRAM_BUCKETS_MAX */
     _Atomic uint64_t buckets[NK_HISTOGRAM_BUCKETS_MAX + 1]; /* not cumulative */
     _Atomic uint64_t sum;
 };

@@ -26,12 +26,12 @@ enum kv_op {
 
 /* What the leader decides when it proposes; stored in the entry, so that all replicas agree. */
 struct kv_stamp {
-    uint64_t now_ms;             /* max(leader's wall clock, kv_time_ms) */
-    uint64_t session_ttl_ms;     /* how long an idempotency key is remembered */
-    uint32_t session_count_max;  /* and how many of them per shard */
+    uint64_t now_ms;            /* max(leader's wall clock, kv_time_ms) */
+    uint64_t session_ttl_ms;    /* how long an idempotency key is remembered */
+    uint32_t session_count_max; /* and how many of them per shard */
 };
 
-/* Appends the command to `out`: a header (format in command.c) and the client's request as it came. */
+/* Appends the command to `out`: a header (FORMAT.md) and the client's request as it came. */
 void kv_command_encode(enum kv_op op, const struct kv_stamp *stamp, struct nk_bytes request,
                        struct nk_buf *out);
 
@@ -41,25 +41,33 @@ struct kv_options {
 
 struct kv;
 
-/* Builds on an open database, borrowed.  NK_CORRUPT: its state image is not one of ours. */
+/* Builds on an open database, borrowed.  NK_CORRUPT: its state image is not one of ours, or of
+ * another shard; NK_FORMAT_TOO_NEW. */
 NK_MUST_CHECK enum nk_err kv_open(struct lsm_db *db, const struct kv_options *options,
                                   struct kv **out_kv);
 void kv_close(struct kv **kv);
 
+/* Whether kv_apply will carry `request` out: asked before it is proposed, since a command that
+ * cannot be decoded, once in the log, stops the shard on every replica.  NK_INVALID: no request of
+ * that operation, or beyond the limits of common/base/limits.h. */
+NK_MUST_CHECK enum nk_err kv_request_check(struct kv *kv, enum kv_op op, struct nk_bytes request);
+
 struct kv_result {
-    enum nk_err err;             /* NK_OK, NK_CONFLICT, NK_EXISTS, NK_INVALID (key reused) */
-    struct lsm_version version;  /* NK_OK: of this write; a repeated command: of the first one */
-    struct lsm_version found;    /* NK_CONFLICT, NK_EXISTS: what the key has; {0,0} if it is missing */
+    enum nk_err err; /* NK_OK, NK_CONFLICT, NK_EXISTS, NK_INVALID (idempotency key reused,
+                      * or beyond the hard limits) */
+    struct lsm_version version; /* NK_OK: of this write; a repeated command: of the first one */
+    struct lsm_version found; /* NK_CONFLICT, NK_EXISTS: what the key has; {0,0} if it is missing */
     struct lsm_version expected; /* NK_CONFLICT: what the command asked for */
     bool tombstoned;             /* delete: a live key was there */
-    bool replayed;               /* the answer of an earlier command with the same idempotency key */
+    bool replayed; /* the answer of an earlier command with the same idempotency key */
 };
 
 /* Applies one committed command of the log at `version`; also NOOP entries, with an empty payload.
  * Ends with lsm_commit.  May read the tree from disk (compare-and-set, delete, retries).
  *
  * Returns NK_OK and *out_result; or a fault (NK_CORRUPT: a command that no version of this code
- * wrote; NK_IO), after which the shard must stop: skipping an entry would make replicas differ. */
+ * wrote; NK_FORMAT_TOO_NEW; NK_IO), after which the shard must stop: skipping an entry would make
+ * replicas differ. */
 NK_MUST_CHECK
 enum nk_err kv_apply(struct kv *kv, struct lsm_version version, struct nk_bytes payload,
                      struct kv_result *out_result);

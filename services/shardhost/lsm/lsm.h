@@ -9,9 +9,9 @@
  *
  * Many databases share one engine: one file system, one block cache, one budget for memtables.
  *
- * Threads: one loop thread calls everything; besides it, lsm_work of a database and lsm_view_get may
- * run on worker threads at any time (one lsm_work per database at once).  Nothing here blocks on a
- * lock; the loop touches the disk only where a comment says so.
+ * Threads: one loop thread calls everything; besides it, lsm_work of a database and lsm_view_get
+ * may run on worker threads at any time (one lsm_work per database at once).  Nothing here blocks
+ * on a lock; the loop touches the disk only where a comment says so.
  *
  * Sources: O'Neil et al., "The Log-Structured Merge-Tree", 1996; LevelDB's table format. */
 
@@ -106,7 +106,8 @@ void lsm_commit(struct lsm_db *db, struct lsm_version applied, struct nk_bytes s
 
 /* The position and state of the last lsm_commit, or of the last flush after an open; {0,0} and
  * empty for a new database.  `state` is borrowed until the next commit. */
-void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied, struct nk_bytes *out_state);
+void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied,
+                 struct nk_bytes *out_state);
 
 /* Index up to which everything is durable in tables: the owner's log may forget it. */
 uint64_t lsm_durable_index(const struct lsm_db *db);
@@ -114,7 +115,8 @@ uint64_t lsm_durable_index(const struct lsm_db *db);
 /* ---- Background work ---- */
 
 /* The database that most needs lsm_work now, or NULL: one with a full memtable, or the best victim
- * while the budget is exceeded.  It is not returned again until its lsm_work ended.  Loop thread. */
+ * while the budget is exceeded.  It is not returned again until its lsm_work ended.  Loop thread.
+ */
 struct lsm_db *lsm_engine_pick(struct lsm_engine *engine);
 
 /* Asks that everything written so far becomes durable soon; lsm_engine_pick will return the
@@ -172,8 +174,8 @@ void lsm_iter_open(struct lsm_view *view, struct nk_bytes start, struct lsm_iter
 void lsm_iter_close(struct lsm_iter **iter);
 /* NK_NOT_FOUND at the end.  Key and value are borrowed until the next call. */
 NK_MUST_CHECK
-enum nk_err lsm_iter_next(struct lsm_iter *iter, struct nk_bytes *out_key, struct lsm_entry *out_entry,
-                          struct nk_bytes *out_value);
+enum nk_err lsm_iter_next(struct lsm_iter *iter, struct nk_bytes *out_key,
+                          struct lsm_entry *out_entry, struct nk_bytes *out_value);
 
 /* ---- Looking inside ---- */
 

@@ -16,6 +16,7 @@ typedef uint64_t raft_term;  /* 0 means "before any term" */
 typedef uint64_t raft_id;    /* a member; unique for all time, never reused; 0 means "nobody" */
 
 #define RAFT_VOTERS_MAX ((size_t)7)
+#define RAFT_READS_MAX  ((size_t)1024) /* reads that wait for confirmation */
 
 enum raft_role {
     RAFT_ROLE_FOLLOWER,
@@ -36,6 +37,8 @@ struct raft_entry {
     struct nk_bytes payload;
 };
 
+#define RAFT_ENTRY_BYTES (sizeof(struct raft_entry)) /* what an entry costs besides its payload */
+
 enum raft_message_type {
     RAFT_MESSAGE_PRE_VOTE = 1, /* thesis 9.6; does not raise anybody's term */
     RAFT_MESSAGE_PRE_VOTE_REPLY = 2,
@@ -51,11 +54,11 @@ struct raft_message {
     raft_id from;
     raft_id to;
     raft_term term;
-    bool reject;            /* replies */
-    raft_index index;       /* vote: last entry; append: entry before; append reply: match, or hint */
-    raft_term index_term;   /* term of `index`; on a rejected append: the conflicting term */
-    raft_index commit;      /* append */
-    uint64_t read_round;    /* append and its reply: the leader's round of read-index checks */
+    bool reject;          /* replies */
+    raft_index index;     /* vote: last entry; append: entry before; append reply: match, or hint */
+    raft_term index_term; /* term of `index`; on a rejected append: the conflicting term */
+    raft_index commit;    /* append */
+    uint64_t read_round;  /* append and its reply: the leader's round of confirmations */
     const struct raft_entry *entries; /* append; index + 1 onward */
     size_t entry_count;
 };
@@ -72,6 +75,7 @@ struct raft_options {
     uint32_t entries_per_append_max;
     uint32_t bytes_per_append_max;
     size_t unapplied_bytes_max; /* proposals beyond it are NK_BUSY */
+    size_t retained_bytes_max;  /* applied entries kept for slower members; one voter keeps none */
 };
 
 /* What a node knew before its process ended. */
@@ -91,7 +95,8 @@ enum raft_event_type {
     RAFT_EVENT_PERSISTED, /* the host made everything up to ready.persist_id durable */
     RAFT_EVENT_APPLIED,   /* the state machine has taken entries up to `index` */
     RAFT_EVENT_READ,      /* ask for a linearizable read point (thesis 6.4); leader only */
-    RAFT_EVENT_CAMPAIGN,  /* start an election now, without waiting for the timeout */
+    RAFT_EVENT_CAMPAIGN,  /* start an election without waiting for the timeout: now, or as soon as
+                           * the lease of the last leader heard of must have ended */
 };
 
 struct raft_event {
@@ -153,22 +158,23 @@ struct raft_status {
     raft_index applied;
     bool lease_valid; /* leader that a majority confirmed less than lease_ms ago, and whose noop of
                        * this term is committed: it may answer reads at `commit` without asking */
-    size_t unapplied_bytes;
+    size_t unapplied_bytes; /* entries above `applied`: payloads and RAFT_ENTRY_BYTES for each */
 };
 
 struct raft_node;
 
 /* Options and restore are copied.  Asserts what the host computed itself (contiguous entries,
  * options in range).  Caller closes. */
-void raft_open(const struct raft_options *options, const struct raft_restore *restore, uint64_t now_ms,
-               struct raft_node **out_node);
+void raft_open(const struct raft_options *options, const struct raft_restore *restore,
+               uint64_t now_ms, struct raft_node **out_node);
 void raft_close(struct raft_node **node);
 
 /* Advance the node by one event.
  *
  * `now_ms`  monotonic, never less than in the previous call (asserted).
  * Returns   NK_OK; NK_NOT_LEADER (propose, read: nothing changed); NK_BUSY (propose:
- *           unapplied_bytes_max is reached; nothing changed).  *out_ready is written in every case.
+ *           unapplied_bytes_max is reached; read: RAFT_READS_MAX wait already; nothing changed).
+ *           *out_ready is written in every case.
  *           Messages from the network never cause an assertion. */
 NK_MUST_CHECK
 enum nk_err raft_step(struct raft_node *node, const struct raft_event *event, uint64_t now_ms,

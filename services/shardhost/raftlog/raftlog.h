@@ -2,8 +2,8 @@
 
 /* One log for all shards of a host: the only write-ahead log of the store.  Format: FORMAT.md.
  *
- * Records of all shards interleave in numbered segment files below `raft/` of the fs.  A round is what
- * was staged when it began: it is written with one write and made durable by one sync (group
+ * Records of all shards interleave in numbered segment files below `raft/` of the fs.  A round is
+ * what was staged when it began: it is written with one write and made durable by one sync (group
  * commit).  The library owns no thread: the loop stages and begins rounds, a worker writes them.
  *
  * Threads: one loop thread for everything but raftlog_write, which may run on another thread while
@@ -18,23 +18,24 @@
 struct raftlog;
 
 struct raftlog_options {
-    uint64_t segment_bytes;   /* a segment is closed when it would grow beyond; records are never cut */
-    uint32_t recycled_max;    /* old segments kept for reuse; the rest are removed */
+    uint64_t segment_bytes; /* a segment that would grow beyond is closed; no record is ever cut */
+    uint32_t recycled_max;  /* old segments kept for reuse; the rest are removed */
 };
 
 /* One durable fact about one shard. */
 enum raftlog_kind {
-    RAFTLOG_ENTRY = 1, /* voids all earlier entries of the shard with the same or a higher index */
-    RAFTLOG_STATE = 2, /* term and vote; the last one counts */
+    RAFTLOG_ENTRY = 1,  /* voids all earlier entries of the shard with the same or a higher index */
+    RAFTLOG_STATE = 2,  /* term and vote; the last one counts */
+    RAFTLOG_FORGET = 3, /* voids everything of the shard before it; raftlog_forget makes it */
 };
 
 struct raftlog_record {
     enum raftlog_kind kind;
     uint32_t shard;
-    uint64_t term;        /* of the entry; of the state */
-    uint64_t index;       /* entry: its index, > 0; state: who got the vote, 0 nobody */
-    uint8_t entry_kind;   /* entry: opaque to the log */
-    struct nk_bytes payload; /* entry: opaque; state: empty */
+    uint64_t term;           /* of the entry; of the state; else 0 */
+    uint64_t index;          /* entry: its index, > 0; state: who got the vote, 0 nobody; else 0 */
+    uint8_t entry_kind;      /* entry: opaque to the log; else 0 */
+    struct nk_bytes payload; /* entry: opaque; else empty */
 };
 
 /* What went wrong last, for logs and people.  Valid after a call returned a fault. */
@@ -46,7 +47,12 @@ struct raftlog_fault {
 };
 
 /* Opens the log below `directory` of `fs`, created if missing, and hands every valid record to
- * `visit` in the order in which it was written; payloads are borrowed for the call.
+ * `visit` in the order in which it was written; payloads are borrowed for the call.  What was
+ * visited is durable once the open has succeeded.
+ *
+ * Released records may come again, and entries that a later record voids may come without those
+ * before them.  So the visitor lets an entry void what is above it even where it needs neither, and
+ * judges a gap between indexes only at the end.
  *
  * A torn tail (the unsynced end of the last round) is cut off, durably, before anything else is
  * written.  A bad record with synced data behind it is NK_CORRUPT and changes nothing on disk.
@@ -56,6 +62,8 @@ enum nk_err raftlog_open(const struct nk_fs *fs, const char *directory,
                          const struct raftlog_options *options,
                          void (*visit)(void *visitor, const struct raftlog_record *record),
                          void *visitor, struct raftlog **out_log, struct raftlog_fault *out_fault);
+
+/* NULL is a no-op; nulls *log.  What is staged is lost.  No write may be executing. */
 void raftlog_close(struct raftlog **log);
 
 /* Adds a record to the next round; the payload is copied.  Loop thread. */
@@ -69,9 +77,9 @@ size_t raftlog_staged_bytes(const struct raftlog *log);
 bool raftlog_begin(struct raftlog *log);
 
 /* Writes and syncs the running round, rolling to a new segment where needed.  Worker thread.
- * After any failure the log is dead: every later write fails with the same error, and the process
- * should end, because what a failed sync left on disk is unknown.  NK_NO_SPACE is returned before
- * anything of the round was written; the round stays and may be tried again. */
+ * NK_NO_SPACE: the round stays as it is and is to be tried again; until that succeeds, what of it
+ * is on disk is unknown.  After any other failure the log is dead: every later write fails with the
+ * same error, and the process should end, because what a failed sync left on disk is unknown. */
 NK_MUST_CHECK enum nk_err raftlog_write(struct raftlog *log);
 
 /* Closes the round after a successful write.  Loop thread. */
@@ -82,7 +90,8 @@ void raftlog_end(struct raftlog *log);
  * STATE records are carried over first.  Loop thread. */
 void raftlog_release(struct raftlog *log, uint32_t shard, uint64_t index);
 
-/* Drops everything of `shard`, its state too. */
+/* Drops everything of `shard`, its state too; durable with the next round (a FORGET record).  Loop
+ * thread. */
 void raftlog_forget(struct raftlog *log, uint32_t shard);
 
 /* The shard whose unreleased entries hold the oldest closed segment, and the index to release for

@@ -1,0 +1,723 @@
+/* The shardhost as a whole.
+ *
+ *   before: common/env_zmq brings a frame
+ *   after:  shard.c
+ *
+ * Recovery.  The log is read once, from its start; the first record of a shard opens its database,
+ * which says up to where everything is durable in tables; later entries are collected and handed to
+ * the shard's raft group, which commits them anew when it leads again.  Every shard that was ever
+ * used has its term and vote in the log, so the log names all shards there are.
+ *
+ * Rounds.  What all shards staged since the last round goes to the disk with one write and one sync
+ * (group commit): while a round runs the next one gathers.  A shard hears PERSISTED with the id it
+ * had staged when the round began. */
+
+#include <stdio.h>
+
+#include "services/shardhost/host.h"
+
+#include "common/base/alloc.h"
+#include "common/base/assert.h"
+#include "common/base/codec.h"
+#include "common/base/hash.h"
+#include "common/base/plant.h"
+#include "services/shardhost/shardhost.h"
+
+#define HOUSEKEEPING_US       NK_US_PER_SEC
+#define ROUND_RETRY_US        NK_US_PER_SEC /* after a full disk */
+#define WORK_SLICE_BYTES      ((size_t)(64 * NK_MIB))
+#define LOG_SEGMENTS_CALM     ((int64_t)4) /* beyond it cold memtables that hold segments are flushed \
+                                            */
+#define LOG_SEGMENTS_RECYCLED 2
+
+uint64_t host_now_us(const struct host *host)
+{
+    return nk_mono_us(&host->env->clock);
+}
+
+void host_fail(struct host *host, enum nk_err err, const char *what, const char *file,
+               uint64_t offset)
+{
+    if (host->fault != NK_OK) {
+        return;
+    }
+    host->fault = err;
+    (void)snprintf(host->fault_reason, sizeof host->fault_reason, "%s: %s (%s, offset %llu)", what,
+                   nk_err_name(err), file, (unsigned long long)offset);
+}
+
+/* ---- Shards ---- */
+
+static void work_run(struct nk_job *job);
+static void work_done(struct nk_job *job);
+
+static void add_shard(struct host *host, struct shard *shard)
+{
+    shard->work.run = work_run;
+    shard->work.done = work_done;
+    host->by_id[shard->id] = shard;
+    nk_list_append(&host->shards, &shard->link);
+}
+
+static void directory_of(uint32_t shard, char *out, size_t size)
+{
+    (void)snprintf(out, size, "lsm/shard-%u", shard);
+}
+
+enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard)
+{
+    NK_ASSERT(id < host->total_shards);
+    if (host->by_id[id] != NULL) {
+        *out_shard = host->by_id[id];
+        return NK_OK;
+    }
+    /* Never used: its directory does not exist, so the open below finds nothing to read. */
+    char directory[64];
+    directory_of(id, directory, sizeof directory);
+    struct lsm_db *db;
+    struct lsm_fault fault;
+    enum nk_err err = lsm_open(host->engine, directory, &db, &fault);
+    if (err == NK_OK) {
+        struct raft_restore nothing = {0};
+        err = shard_open(host, id, db, &nothing, out_shard);
+        if (err != NK_OK) {
+            lsm_close(&db);
+        }
+    }
+    if (err != NK_OK) {
+        nk_log_error(&host->env->log, "shardhost", "a shard could not be opened",
+                     NK_LOG_NUMBER("shard", id), NK_LOG_TEXT("error", nk_err_name(err)));
+        return err;
+    }
+    add_shard(host, *out_shard);
+    shard_campaign(*out_shard);
+    return NK_OK;
+}
+
+/* ---- Rounds of the log ---- */
+
+static void list_add(struct shard_list *list, struct shard *shard)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity < 16 ? 16 : 2 * list->capacity;
+        list->items = nk_realloc(list->items, list->capacity * sizeof(struct shard *));
+    }
+    list->items[list->count] = shard;
+    list->count++;
+}
+
+void host_mark_dirty(struct host *host, struct shard *shard)
+{
+    if (!shard->dirty) {
+        shard->dirty = true;
+        list_add(&host->dirty, shard);
+    }
+}
+
+static void tell_persisted(struct host *host)
+{
+    for (size_t i = 0; i < host->in_round.count; i++) {
+        struct shard *shard = host->in_round.items[i];
+        shard_persisted(shard, shard->persist_round);
+    }
+    host->in_round.count = 0;
+}
+
+static void round_run(struct nk_job *job)
+{
+    struct host *host = NK_CONTAINER_OF(job, struct host, round);
+    host->round_err = raftlog_write(host->log);
+}
+
+static void submit_round(struct host *host)
+{
+    host->round_started_us = host_now_us(host);
+    if (nk_worker_submit(&host->env->worker, NK_LANE_LOG, &host->round) != NK_OK) {
+        host->round_retry_us = host->round_started_us; /* one job at most: never full in practice */
+        return;
+    }
+    host->round_retry_us = 0;
+    host->jobs_running++;
+}
+
+static void begin_round(struct host *host)
+{
+    if (host->fault != NK_OK) {
+        return;
+    }
+    if (host->round_running) {
+        if (host->round_retry_us != 0 && host_now_us(host) >= host->round_retry_us) {
+            submit_round(host);
+        }
+        return;
+    }
+    if (!raftlog_begin(host->log)) {
+        return;
+    }
+    NK_ASSERT(host->in_round.count == 0);
+    struct shard_list round = host->dirty;
+    host->dirty = host->in_round;
+    host->in_round = round;
+    for (size_t i = 0; i < host->in_round.count; i++) {
+        struct shard *shard = host->in_round.items[i];
+        shard->persist_round = shard->persist_staged;
+        shard->dirty = false;
+    }
+    host->round_running = true;
+    submit_round(host);
+    if (NK_PLANTED(NK_PLANT_ANSWER_BEFORE_FSYNC)) {
+        tell_persisted(host);
+    }
+}
+
+static void round_done(struct nk_job *job)
+{
+    struct host *host = NK_CONTAINER_OF(job, struct host, round);
+    host->jobs_running--;
+    if (host->round_err == NK_NO_SPACE) {
+        nk_log_error(&host->env->log, "shardhost", "disk full: writes wait",
+                     NK_LOG_NUMBER("retry_ms", ROUND_RETRY_US / NK_US_PER_MS));
+        host->disk_full = true;
+        host->round_retry_us = host_now_us(host) + ROUND_RETRY_US;
+        return;
+    }
+    if (host->round_err != NK_OK) {
+        /* After a failed sync nobody knows what is on disk: the process ends and recovers. */
+        const struct raftlog_fault *fault = raftlog_last_fault(host->log);
+        host_fail(host, host->round_err, "the raft log could not be written", fault->file,
+                  fault->offset);
+        return;
+    }
+    host->round_running = false;
+    raftlog_end(host->log);
+    metrics_round(host, host_now_us(host) - host->round_started_us);
+    tell_persisted(host);
+}
+
+/* ---- Background work of the trees ---- */
+
+static void work_run(struct nk_job *job)
+{
+    struct shard *shard = NK_CONTAINER_OF(job, struct shard, work);
+    bool more;
+    shard->work_err = lsm_work(shard->db, WORK_SLICE_BYTES, &more);
+}
+
+static void work_done(struct nk_job *job)
+{
+    struct shard *shard = NK_CONTAINER_OF(job, struct shard, work);
+    struct host *host = shard->host;
+    host->jobs_running--;
+    shard->working = false;
+    if (shard->work_err == NK_NO_SPACE) {
+        host->disk_full = true;
+        shard->wait_until_us = host_now_us(host) + ROUND_RETRY_US;
+    } else if (shard->work_err == NK_IO) {
+        const struct lsm_fault *fault = lsm_last_fault(shard->db);
+        host_fail(host, NK_IO, "a flush failed", fault->file, fault->offset);
+    } else if (shard->work_err != NK_OK) {
+        shard_fence(shard, shard->work_err, "flushing");
+    }
+    lsm_work_ended(shard->db);
+    if (shard->work_err == NK_OK) {
+        raftlog_release(host->log, shard->id, lsm_durable_index(shard->db));
+    }
+}
+
+static struct shard *shard_of_db(struct host *host, const struct lsm_db *db)
+{
+    for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
+        struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
+        if (shard->db == db) {
+            return shard;
+        }
+    }
+    NK_ASSERT(!"the engine knows only databases of shards");
+    return NULL;
+}
+
+static void begin_work(struct host *host)
+{
+    uint64_t now_us = host_now_us(host);
+    struct lsm_db *db;
+    while (host->fault == NK_OK && (db = lsm_engine_pick(host->engine)) != NULL) {
+        struct shard *shard = shard_of_db(host, db);
+        if (shard->state == SHARD_FENCED || shard->wait_until_us > now_us ||
+            nk_worker_submit(&host->env->worker, NK_LANE_BACKGROUND, &shard->work) != NK_OK) {
+            lsm_work_ended(db);
+            return; /* the next burst or the housekeeping tries again */
+        }
+        shard->working = true;
+        host->jobs_running++;
+    }
+}
+
+/* ---- The clockwork ---- */
+
+static void mind_disk(struct host *host)
+{
+    uint64_t free_bytes;
+    if (nk_fs_free_bytes(&host->env->fs, &free_bytes) != NK_OK) {
+        return;
+    }
+    bool full = free_bytes < host->config->disk.reserve_bytes;
+    if (full != host->disk_full) {
+        nk_log_warn(&host->env->log, "shardhost",
+                    full ? "disk full: puts are refused" : "disk has room again: puts are taken",
+                    NK_LOG_NUMBER("free_bytes", free_bytes),
+                    NK_LOG_NUMBER("reserve_bytes", host->config->disk.reserve_bytes));
+        host->disk_full = full;
+    }
+    metrics_housekeeping(host, free_bytes);
+}
+
+/* Old segments stay while a memtable needs them: cold ones are flushed when they hold too many. */
+static void mind_log(struct host *host)
+{
+    if (nk_gauge_get(&raftlog_stats(host->log)->segments) <= LOG_SEGMENTS_CALM) {
+        return;
+    }
+    uint32_t id;
+    uint64_t index;
+    if (!raftlog_oldest_holder(host->log, &id, &index)) {
+        return;
+    }
+    struct shard *shard = host->by_id[id];
+    NK_ASSERT(shard != NULL);
+    if (lsm_durable_index(shard->db) >= index) {
+        raftlog_release(host->log, id, lsm_durable_index(shard->db));
+    } else if (!shard->working && shard->state == SHARD_RUNNING) {
+        lsm_request_flush(shard->db);
+    }
+}
+
+static void housekeeping(struct host *host, uint64_t now_us)
+{
+    host->minded_us = now_us;
+    mind_disk(host);
+    for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
+        shard_sweep(NK_CONTAINER_OF(at, struct shard, link), now_us);
+    }
+}
+
+static void mind_health(struct host *host)
+{
+    struct nk_health *health = host->context->health;
+    nk_health_beat(health);
+    bool registered = nk_member_registered(host->member);
+    nk_health_set_ready(health, registered && !host->stopping,
+                        host->stopping ? "stopping"
+                        : registered   ? ""
+                                       : "not-registered");
+    if (host->fault != NK_OK) {
+        nk_health_set(health, NK_UNHEALTHY, "failed");
+    } else if (host->disk_full) {
+        nk_health_set(health, NK_DEGRADED, "disk-full");
+    } else {
+        nk_health_set(health, NK_HEALTHY, "");
+    }
+}
+
+static uint64_t role_tick(void *role)
+{
+    struct host *host = role;
+    uint64_t now_us = host_now_us(host);
+    for (struct nk_heap_node *due = nk_heap_peek(&host->timers);
+         due != NULL && due->order <= now_us; due = nk_heap_peek(&host->timers)) {
+        struct shard *shard = NK_CONTAINER_OF(due, struct shard, timer);
+        nk_heap_remove(&host->timers, due);
+        shard_tick(shard);
+    }
+    if (now_us - host->minded_us >= HOUSEKEEPING_US) {
+        housekeeping(host, now_us);
+    }
+    mind_log(host);
+    begin_work(host);
+    begin_round(host);
+    wire_flush(host);
+    mind_health(host);
+    uint64_t next_us = nk_member_tick(host->member);
+    next_us = nk_min_u64(next_us, host->minded_us + HOUSEKEEPING_US);
+    if (nk_heap_peek(&host->timers) != NULL) {
+        next_us = nk_min_u64(next_us, nk_heap_peek(&host->timers)->order);
+    }
+    return next_us;
+}
+
+static void role_receive(void *role, nk_peer from, struct nk_bytes frame)
+{
+    wire_receive(role, from, frame);
+}
+
+static enum nk_err role_fault(void *role, struct nk_text *reason)
+{
+    struct host *host = role;
+    if (host->fault != NK_OK) {
+        nk_text_add(reason, host->fault_reason);
+        return host->fault;
+    }
+    if (nk_member_fault(host->member) != NK_OK) {
+        nk_text_add(reason, "another live shardhost has this node_id");
+        return nk_member_fault(host->member);
+    }
+    return NK_OK;
+}
+
+/* ---- Start ---- */
+
+struct recovered_entry {
+    raft_term term;
+    raft_index index;
+    uint8_t kind;
+    size_t offset; /* of its payload in `payloads` */
+    size_t size;
+};
+
+/* One shard as the log and its database tell it. */
+struct recovered {
+    struct lsm_db *db;
+    struct lsm_version applied;
+    raft_term term;
+    raft_id vote;
+    struct recovered_entry *entries; /* applied + 1 onward */
+    size_t count;
+    size_t capacity;
+    struct nk_buf payloads;
+};
+
+struct recovery {
+    struct host *host;
+    struct recovered **by_id;
+    enum nk_err err;
+    uint32_t shard; /* where err happened */
+    struct lsm_fault fault;
+};
+
+static struct recovered *recovered_shard(struct recovery *recovery, uint32_t id)
+{
+    if (recovery->by_id[id] != NULL) {
+        return recovery->by_id[id];
+    }
+    char directory[64];
+    directory_of(id, directory, sizeof directory);
+    struct lsm_db *db;
+    enum nk_err err = lsm_open(recovery->host->engine, directory, &db, &recovery->fault);
+    if (err != NK_OK) {
+        recovery->err = err;
+        recovery->shard = id;
+        return NULL;
+    }
+    struct recovered *shard = nk_alloc_zero(1, sizeof *shard);
+    shard->db = db;
+    struct nk_bytes state;
+    lsm_applied(db, &shard->applied, &state);
+    recovery->by_id[id] = shard;
+    return shard;
+}
+
+static void recover_entry(struct recovery *recovery, struct recovered *shard,
+                          const struct raftlog_record *record)
+{
+    if (record->index <= shard->applied.index) {
+        return; /* durable in tables */
+    }
+    raft_index next = shard->applied.index + shard->count + 1;
+    if (record->index > next) {
+        recovery->err = NK_CORRUPT;
+        recovery->shard = record->shard;
+        recovery->fault.what = "the log lacks an entry";
+        return;
+    }
+    /* A later record of an index voids everything from there on. */
+    shard->count = (size_t)(record->index - shard->applied.index - 1);
+    shard->payloads.size = shard->count > 0 ? shard->entries[shard->count - 1].offset +
+                                                  shard->entries[shard->count - 1].size
+                                            : 0;
+    if (shard->count == shard->capacity) {
+        shard->capacity = shard->capacity < 16 ? 16 : 2 * shard->capacity;
+        shard->entries = nk_realloc(shard->entries, shard->capacity * sizeof *shard->entries);
+    }
+    struct recovered_entry *entry = &shard->entries[shard->count];
+    entry->term = record->term;
+    entry->index = record->index;
+    entry->kind = record->entry_kind;
+    entry->offset = shard->payloads.size;
+    entry->size = record->payload.size;
+    nk_buf_append(&shard->payloads, record->payload);
+    shard->count++;
+}
+
+static void recover_record(void *visitor, const struct raftlog_record *record)
+{
+    struct recovery *recovery = visitor;
+    if (recovery->err != NK_OK) {
+        return;
+    }
+    if (record->shard >= recovery->host->total_shards) {
+        recovery->err = NK_CORRUPT;
+        recovery->shard = record->shard;
+        recovery->fault.what = "the log names a shard that cannot be";
+        return;
+    }
+    struct recovered *shard = recovered_shard(recovery, record->shard);
+    if (shard == NULL) {
+        return;
+    }
+    if (record->kind == RAFTLOG_STATE) {
+        shard->term = record->term;
+        shard->vote = record->index;
+    } else {
+        recover_entry(recovery, shard, record);
+    }
+}
+
+static enum nk_err start_recovered(struct host *host, uint32_t id, struct recovered *recovered)
+{
+    struct raft_entry *entries = nk_alloc_zero(recovered->count, sizeof *entries);
+    for (size_t i = 0; i < recovered->count; i++) {
+        const struct recovered_entry *from = &recovered->entries[i];
+        entries[i].term = from->term;
+        entries[i].index = from->index;
+        entries[i].kind = (enum raft_entry_kind)from->kind;
+        entries[i].payload = nk_bytes_of(recovered->payloads.data + from->offset, from->size);
+    }
+    struct raft_restore restore = {
+        .term = recovered->term,
+        .voted_for = recovered->vote,
+        .applied = recovered->applied.index,
+        .applied_term = recovered->applied.term,
+        .entries = entries,
+        .entry_count = recovered->count,
+    };
+    struct shard *shard;
+    enum nk_err err = shard_open(host, id, recovered->db, &restore, &shard);
+    nk_free(entries);
+    if (err != NK_OK) {
+        return err;
+    }
+    recovered->db = NULL; /* the shard's now */
+    raftlog_release(host->log, id, recovered->applied.index);
+    add_shard(host, shard);
+    shard_campaign(shard);
+    return NK_OK;
+}
+
+static void free_recovered(struct recovered **by_id, uint32_t total)
+{
+    for (uint32_t id = 0; id < total; id++) {
+        struct recovered *shard = by_id[id];
+        if (shard != NULL) {
+            lsm_close(&shard->db);
+            nk_free(shard->entries);
+            nk_buf_deinit(&shard->payloads);
+            nk_free(shard);
+        }
+    }
+    nk_free(by_id);
+}
+
+static enum nk_err recover(struct host *host, struct nk_text *reason)
+{
+    struct recovery recovery = {.host = host};
+    recovery.by_id = nk_alloc_zero(host->total_shards, sizeof *recovery.by_id);
+    struct raftlog_options options = {
+        .segment_bytes = host->config->raft.segment_bytes,
+        .recycled_max = LOG_SEGMENTS_RECYCLED,
+    };
+    struct raftlog_fault fault = {0};
+    enum nk_err err = raftlog_open(&host->env->fs, "raft", &options, recover_record, &recovery,
+                                   &host->log, &fault);
+    if (err != NK_OK) {
+        nk_text_add(reason, "the raft log cannot be opened: ");
+        nk_text_add(reason, nk_err_name(err));
+        nk_text_add(reason, ", ");
+        nk_text_add(reason, fault.file);
+        nk_text_add(reason, " at offset ");
+        nk_text_add_u64(reason, fault.offset);
+        nk_text_add(reason, ": ");
+        nk_text_add(reason, fault.what != NULL ? fault.what : "");
+    }
+    if (err == NK_OK) {
+        metrics_log_open(host);
+    }
+    if (err == NK_OK && recovery.err != NK_OK) {
+        err = recovery.err;
+        nk_text_add(reason, "shard ");
+        nk_text_add_u64(reason, recovery.shard);
+        nk_text_add(reason, " cannot be opened: ");
+        nk_text_add(reason, nk_err_name(err));
+        nk_text_add(reason, ", ");
+        nk_text_add(reason, recovery.fault.file);
+        nk_text_add(reason, ": ");
+        nk_text_add(reason, recovery.fault.what != NULL ? recovery.fault.what : "");
+    }
+    for (uint32_t id = 0; err == NK_OK && id < host->total_shards; id++) {
+        if (recovery.by_id[id] != NULL) {
+            err = start_recovered(host, id, recovery.by_id[id]);
+            if (err != NK_OK) {
+                nk_text_add(reason, "a shard's state cannot be read: ");
+                nk_text_add(reason, nk_err_name(err));
+            }
+        }
+    }
+    free_recovered(recovery.by_id, host->total_shards);
+    /* A conflict would read as a wrong configuration; damage is damage. */
+    return err;
+}
+
+/* What this data directory belongs to: 16 bytes of cluster id, then total_shards. */
+static enum nk_err identify(struct host *host, struct nk_text *reason)
+{
+    const struct nk_meta *meta = &host->env->meta;
+    struct nk_bytes key = nk_bytes_of_string("identity");
+    struct nk_buf value = {0};
+    enum nk_err err = meta->ops->get(meta->ctx, key, &value);
+    uint8_t image[20];
+    if (err == NK_NOT_FOUND) {
+        for (size_t i = 0; i < 16; i += 8) {
+            nk_put_u64(image + i, nk_prng_next(&host->prng));
+        }
+        nk_put_u32(image + 16, host->total_shards);
+        err = meta->ops->put(meta->ctx, key, nk_bytes_of(image, sizeof image));
+    } else if (err == NK_OK && value.size == sizeof image) {
+        memcpy(image, value.data, sizeof image);
+    } else if (err == NK_OK) {
+        err = NK_CORRUPT;
+    }
+    nk_buf_deinit(&value);
+    if (err != NK_OK) {
+        nk_text_add(reason, "the node's identity cannot be read or written: ");
+        nk_text_add(reason, nk_err_name(err));
+        return err;
+    }
+    uint32_t total = nk_get_u32(image + 16);
+    if (total != host->total_shards) {
+        nk_text_add(reason, "cluster.total_shards: the data was created with ");
+        nk_text_add_u64(reason, total);
+        nk_text_add(reason, " shards, the configuration says ");
+        nk_text_add_u64(reason, host->total_shards);
+        nk_text_add(reason, "; it cannot be changed after creation");
+        return NK_INVALID;
+    }
+    memcpy(host->cluster_id, image, sizeof host->cluster_id);
+    return NK_OK;
+}
+
+static void open_member(struct host *host)
+{
+    struct nk_cluster_member self = {0};
+    (void)snprintf(self.node_id, sizeof self.node_id, "%s", host->config->node_id);
+    (void)snprintf(self.role, sizeof self.role, "%s", shardhost_role_ops.name);
+    self.session = host->context->session;
+    (void)snprintf(self.talk_address, sizeof self.talk_address, "%s",
+                   host->env->net.ops->talk_address(host->env->net.ctx));
+    (void)snprintf(self.http_address, sizeof self.http_address, "%s", host->context->http_address);
+    self.state = NK_MEMBER_ALIVE;
+    self.total_shards = host->total_shards;
+    memcpy(self.cluster_id, host->cluster_id, sizeof self.cluster_id);
+    nk_member_open(host->context, &self, &host->member);
+}
+
+static void role_deinit(void **role)
+{
+    struct host *host = *role;
+    if (host == NULL) {
+        return;
+    }
+    NK_ASSERT(host->jobs_running == 0);
+    while (!nk_list_empty(&host->shards)) {
+        struct shard *shard = NK_CONTAINER_OF(host->shards.next, struct shard, link);
+        shard_close(&shard);
+    }
+    nk_heap_deinit(&host->timers);
+    raftlog_close(&host->log);
+    if (host->engine != NULL) {
+        lsm_engine_close(&host->engine);
+    }
+    nk_member_close(&host->member);
+    metrics_close(host);
+    wire_deinit(host);
+    nk_arena_deinit(&host->arena);
+    nk_arena_deinit(&host->decode);
+    nk_buf_deinit(&host->scratch);
+    nk_buf_deinit(&host->value);
+    nk_free(host->dirty.items);
+    nk_free(host->in_round.items);
+    nk_free(host->by_id);
+    nk_free(host);
+    *role = NULL;
+}
+
+static_assert((int)NK_CONFIG_COMPRESSION_NONE == (int)LSM_COMPRESSION_NONE &&
+                  (int)NK_CONFIG_COMPRESSION_LZ4 == (int)LSM_COMPRESSION_LZ4 &&
+                  (int)NK_CONFIG_COMPRESSION_ZSTD == (int)LSM_COMPRESSION_ZSTD,
+              "the setting names the engine's numbers");
+
+static enum nk_err role_init(const struct nk_service_context *context, void **out_role,
+                             struct nk_text *reason)
+{
+    const struct nk_config *config = context->config;
+    struct host *host = nk_alloc_zero(1, sizeof *host);
+    host->context = context;
+    host->env = context->env;
+    host->config = config;
+    host->total_shards = config->cluster.total_shards;
+    host->self = nk_xxh64(nk_bytes_of_string(config->node_id), 0) | 1;
+    host->by_id = nk_alloc_zero(host->total_shards, sizeof *host->by_id);
+    host->read_id_next = 1;
+    host->minded_us = host_now_us(host);
+    host->round.run = round_run;
+    host->round.done = round_done;
+    nk_prng_init(&host->prng, context->env->random_seed);
+    nk_list_init(&host->shards);
+    nk_heap_init(&host->timers);
+    nk_map_init(&host->outboxes);
+    nk_arena_init(&host->arena, 64 * NK_KIB, 0);
+    nk_arena_init(&host->decode, 16 * NK_KIB, 2 * NK_FRAME_BYTES_MAX);
+    enum nk_err err = identify(host, reason);
+    if (err == NK_OK) {
+        struct lsm_options options = {
+            .memtable_bytes = config->lsm.memtable_bytes,
+            .write_buffer_total_bytes = config->lsm.write_buffer_total_bytes,
+            .block_cache_bytes = config->lsm.block_cache_bytes,
+            .filter_bits_per_key = config->lsm.filter_bits_per_key,
+            .compression = (enum lsm_compression)config->lsm.compression,
+        };
+        lsm_engine_open(&context->env->fs, &options, &host->engine);
+        metrics_open(host);
+        open_member(host);
+        err = recover(host, reason);
+    }
+    if (err == NK_OK) {
+        mind_disk(host);
+        *out_role = host;
+        return NK_OK;
+    }
+    void *role = host;
+    role_deinit(&role);
+    *out_role = NULL;
+    return err;
+}
+
+static void role_stop(void *role)
+{
+    struct host *host = role;
+    host->stopping = true;
+}
+
+static bool role_stopped(void *role)
+{
+    struct host *host = role;
+    return host->jobs_running == 0 && raftlog_staged_bytes(host->log) == 0;
+}
+
+const struct nk_role_ops shardhost_role_ops = {
+    .name = "shardhost",
+    .init = role_init,
+    .receive = role_receive,
+    .tick = role_tick,
+    .stop = role_stop,
+    .stopped = role_stopped,
+    .deinit = role_deinit,
+    .fault = role_fault,
+};

@@ -1,0 +1,232 @@
+#pragma once
+
+/* The inside of the shardhost role.
+ *
+ *   host.c      start and recovery, rounds of the shared log, background work, the clockwork
+ *   shard.c     one shard: carries out what raft asks for, applies, answers writes
+ *   reads.c     gets: lease, read index, expiry, the way to the disk
+ *   wire.c      frames in, replies out
+ *   metrics.c   what the role says about itself
+ *
+ * One loop thread owns everything here.  Worker threads see only the job they run: the running
+ * round of the raft log, one database's lsm_work, one read with its snapshot. */
+
+#include "common/base/heap.h"
+#include "common/base/list.h"
+#include "common/base/map.h"
+#include "common/base/prng.h"
+#include "common/service/member.h"
+#include "common/service/service.h"
+#include "proto/norikv/internal/v1/shard.pb-c.h"
+#include "services/shardhost/kv/kv.h"
+#include "services/shardhost/lsm/lsm.h"
+#include "services/shardhost/raft/raft.h"
+#include "services/shardhost/raftlog/raftlog.h"
+
+struct host;
+struct shard;
+
+/* Where an answer goes. */
+struct caller {
+    nk_peer peer;
+    uint64_t id; /* the peer's number for the request */
+};
+
+/* A request that waits.  It is in exactly one list of its shard, named by `link`, or belongs to a
+ * running read job. */
+struct pending {
+    struct nk_list link;
+    struct caller caller;
+    Norikv__Internal__V1__ShardOp op;
+    uint64_t arrived_us;
+    uint64_t deadline_us;
+    raft_term term;   /* in shard->proposed, writes: the term of the proposal */
+    raft_index index; /* in shard->proposed: served when this entry has been applied */
+    uint64_t read_id; /* in shard->reading */
+    size_t request_size;
+    uint8_t request[]; /* the packed public request; empty for writes that have been proposed */
+};
+
+enum shard_state {
+    SHARD_RUNNING,
+    SHARD_FENCED, /* its data or its log is damaged: it answers nothing until the operator acts */
+};
+
+struct shard {
+    struct host *host;
+    uint32_t id;
+    enum shard_state state;
+    struct lsm_db *db;
+    struct kv *kv;
+    struct raft_node *raft;
+    bool leads; /* as last reported */
+    raft_term term_reported;
+    raft_term term_staged; /* hard state as last staged to the log */
+    raft_id vote_staged;
+    uint64_t persist_staged;   /* highest persist id whose records are staged */
+    uint64_t persist_round;    /* the same, of the running round */
+    bool dirty;                /* in host->dirty */
+    struct nk_list waiting;    /* for a leader; in order of arrival */
+    struct nk_list proposed;   /* for an entry to be applied; by rising index */
+    struct nk_list reading;    /* for a confirmed read point */
+    struct nk_list runnable;   /* gets at their read point, until the current step is over */
+    bool running;              /* shard_step is emptying `runnable` */
+    struct nk_heap_node timer; /* next raft tick; order in us */
+    struct nk_job work;        /* lsm_work */
+    enum nk_err work_err;
+    uint64_t wait_until_us; /* after a full disk: no lsm_work before */
+    bool working;
+    size_t readers;          /* read jobs under way */
+    struct nk_list link;     /* host->shards */
+    uint64_t proposed_at_us; /* oldest proposal not committed, 0: none; for raft_commit_ms */
+    struct shard_meters *meters;
+};
+
+/* The answers for one partner that this burst has gathered. */
+struct outbox {
+    nk_peer peer;
+    Norikv__Internal__V1__ShardReply **replies;
+    size_t count;
+    size_t capacity;
+    size_t bytes;
+};
+
+struct shard_list {
+    struct shard **items;
+    size_t count;
+    size_t capacity;
+};
+
+struct host {
+    const struct nk_service_context *context;
+    const struct nk_env *env;
+    const struct nk_config *config;
+    struct nk_member *member;
+    struct lsm_engine *engine;
+    struct raftlog *log;
+    raft_id self;
+    uint8_t cluster_id[16];
+    uint32_t total_shards;
+    struct shard **by_id;  /* total_shards pointers, NULL: not active */
+    struct nk_list shards; /* active ones, in order of activation */
+    struct nk_heap timers; /* shard->timer */
+    struct nk_prng prng;
+
+    struct nk_job round; /* raftlog_write */
+    enum nk_err round_err;
+    uint64_t round_started_us;
+    bool round_running;
+    uint64_t round_retry_us; /* after a full disk; 0: none */
+    struct shard_list dirty; /* have records in the next round */
+    struct shard_list in_round;
+
+    size_t pending_count; /* requests not answered */
+    size_t pending_bytes;
+    uint64_t read_id_next;
+    size_t jobs_running; /* rounds, works and reads */
+
+    bool disk_full;     /* free space is below the reserve, or a write said so */
+    uint64_t minded_us; /* last housekeeping */
+    bool stopping;
+    enum nk_err fault;
+    char fault_reason[256];
+
+    struct nk_arena arena;  /* replies of this burst */
+    struct nk_arena decode; /* one received frame or request */
+    struct nk_buf scratch;  /* one command, one frame */
+    struct nk_buf value;    /* one value read */
+    struct nk_map outboxes; /* peer -> outbox */
+    struct host_meters *meters;
+};
+
+/* ---- host.c ---- */
+
+/* The shard of that number, activated in memory if nobody has used it yet. */
+NK_MUST_CHECK enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard);
+
+/* The shard has records for the next round. */
+void host_mark_dirty(struct host *host, struct shard *shard);
+
+/* The process must end; the first reason stays. */
+void host_fail(struct host *host, enum nk_err err, const char *what, const char *file,
+               uint64_t offset);
+
+uint64_t host_now_us(const struct host *host);
+
+/* ---- shard.c ---- */
+
+/* Opens the state machine and the raft group of a shard.  `db` and the entries of `restore` come
+ * from recovery; a new shard has an empty database and a zeroed restore. */
+NK_MUST_CHECK enum nk_err shard_open(struct host *host, uint32_t id, struct lsm_db *db,
+                                     const struct raft_restore *restore, struct shard **out_shard);
+void shard_close(struct shard **shard);
+
+/* Takes one request; every request is answered exactly once, now or later, unless it is cancelled
+ * or its deadline passes first. */
+void shard_request(struct shard *shard, struct caller caller,
+                   const Norikv__Internal__V1__ShardRequest *request);
+
+void shard_persisted(struct shard *shard, uint64_t persist_id);
+void shard_tick(struct shard *shard);
+void shard_campaign(struct shard *shard);
+
+/* Drops what has waited past its deadline. */
+void shard_sweep(struct shard *shard, uint64_t now_us);
+
+/* Damage was found: fails what waits and refuses everything from now on. */
+void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing);
+
+/* Feeds one event to raft and carries out what it asks for, until it asks for nothing more. */
+enum nk_err shard_step(struct shard *shard, const struct raft_event *event,
+                       raft_index *out_proposed);
+
+/* Proposes one command and makes `pending` wait for it.  On failure the pending is untouched. */
+NK_MUST_CHECK enum nk_err shard_propose(struct shard *shard, enum kv_op op, struct nk_bytes request,
+                                        struct pending *pending);
+
+/* Makes `pending` wait until `index` has been applied. */
+void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index index);
+
+struct pending *pending_new(struct host *host, struct caller caller,
+                            Norikv__Internal__V1__ShardOp op, uint64_t deadline_us,
+                            struct nk_bytes request);
+void pending_free(struct host *host, struct pending **pending);
+
+/* ---- reads.c ---- */
+
+/* Serves a get or probe of a shard that leads; takes the pending. */
+void reads_serve(struct shard *shard, struct pending **pending);
+
+/* Raft has decided about a read point. */
+void reads_confirmed(struct shard *shard, const struct raft_read *read);
+
+/* A get or probe whose read point is reached: finds the value and answers, here or by a worker.
+ * Takes the pending. */
+void reads_look_up(struct shard *shard, struct pending **pending);
+
+/* ---- wire.c ---- */
+
+void wire_receive(struct host *host, nk_peer from, struct nk_bytes frame);
+
+/* Adds an answer to the burst.  `response` is packed now; NULL: none.  `message` may be NULL. */
+void wire_reply(struct host *host, struct caller caller, enum nk_err err, const char *message,
+                const ProtobufCMessage *response);
+void wire_flush(struct host *host); /* sends what the burst gathered */
+void wire_deinit(struct host *host);
+
+/* ---- metrics.c ---- */
+
+void metrics_open(struct host *host);
+void metrics_log_open(struct host *host); /* once the log is open */
+void metrics_close(struct host *host);
+void metrics_shard_open(struct shard *shard);
+void metrics_shard_close(struct shard *shard);
+void metrics_shard_update(struct shard *shard, const struct raft_status *status);
+void metrics_round(struct host *host, uint64_t took_us);
+void metrics_elected(struct shard *shard);
+void metrics_committed(struct shard *shard, uint64_t took_us);
+void metrics_applied(struct host *host, uint64_t took_us);
+void metrics_read_index(struct host *host, uint64_t took_us);
+void metrics_dropped_frame(struct host *host);
+void metrics_dropped_replies(struct host *host, size_t count);
+void metrics_housekeeping(struct host *host, uint64_t free_bytes);

@@ -1,0 +1,209 @@
+#include "services/shardhost/lsm/catalog.h"
+
+#include "common/base/alloc.h"
+#include "common/base/assert.h"
+#include "common/base/codec.h"
+
+#define KEYS_CHUNK_BYTES 4096
+
+enum field {
+    FIELD_POSITION = 1,
+    FIELD_NUMBER_NEXT = 2,
+    FIELD_ADD = 3,
+    FIELD_REMOVE = 4,
+};
+
+void lsm_catalog_init(struct lsm_catalog *catalog)
+{
+    memset(catalog, 0, sizeof *catalog);
+    catalog->number_next = 1;
+    nk_arena_init(&catalog->keys, KEYS_CHUNK_BYTES, 0);
+}
+
+void lsm_catalog_deinit(struct lsm_catalog *catalog)
+{
+    nk_free(catalog->tables);
+    nk_arena_deinit(&catalog->keys);
+    memset(catalog, 0, sizeof *catalog);
+}
+
+/* ---- Writing ---- */
+
+static void put_varint(struct nk_buf *out, uint64_t value)
+{
+    nk_buf_reserve(out, NK_VARINT_BYTES_MAX);
+    out->size += nk_put_varint(out->data + out->size, value);
+}
+
+static void put_bytes(struct nk_buf *out, struct nk_bytes bytes)
+{
+    put_varint(out, bytes.size);
+    nk_buf_append(out, bytes);
+}
+
+void lsm_catalog_put_position(struct nk_buf *out, const struct lsm_position *position)
+{
+    NK_ASSERT(position->state_size <= LSM_STATE_BYTES_MAX);
+    put_varint(out, FIELD_POSITION);
+    put_varint(out, position->applied.term);
+    put_varint(out, position->applied.index);
+    put_bytes(out, nk_bytes_of(position->state, position->state_size));
+}
+
+void lsm_catalog_put_number_next(struct nk_buf *out, uint64_t number_next)
+{
+    put_varint(out, FIELD_NUMBER_NEXT);
+    put_varint(out, number_next);
+}
+
+void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_table_meta *meta)
+{
+    NK_ASSERT(level < LSM_LEVEL_COUNT);
+    put_varint(out, FIELD_ADD);
+    put_varint(out, level);
+    put_varint(out, meta->number);
+    put_varint(out, meta->size_bytes);
+    put_varint(out, meta->record_count);
+    put_varint(out, meta->tombstone_count);
+    put_varint(out, meta->index_min);
+    put_varint(out, meta->index_max);
+    put_varint(out, meta->expire_min_ms);
+    put_bytes(out, meta->smallest);
+    put_bytes(out, meta->largest);
+}
+
+void lsm_catalog_put_remove(struct nk_buf *out, uint32_t level, uint64_t number)
+{
+    put_varint(out, FIELD_REMOVE);
+    put_varint(out, level);
+    put_varint(out, number);
+}
+
+void lsm_catalog_put_snapshot(struct nk_buf *out, const struct lsm_position *position,
+                              uint64_t number_next, const struct lsm_levels *levels)
+{
+    lsm_catalog_put_position(out, position);
+    lsm_catalog_put_number_next(out, number_next);
+    for (uint32_t i = 0; i < LSM_LEVEL_COUNT; i++) {
+        for (size_t t = 0; t < levels->levels[i].count; t++) {
+            lsm_catalog_put_add(out, i, lsm_table_meta(levels->levels[i].tables[t]));
+        }
+    }
+}
+
+/* ---- Reading ---- */
+
+static bool read_position(struct nk_reader *reader, struct lsm_catalog *catalog)
+{
+    struct lsm_position position = {.state_size = 0};
+    position.applied.term = nk_read_varint(reader);
+    position.applied.index = nk_read_varint(reader);
+    struct nk_bytes state = nk_read_bytes(reader, nk_read_varint(reader));
+    if (reader->failed || state.size > LSM_STATE_BYTES_MAX ||
+        position.applied.index < catalog->position.applied.index) {
+        return false;
+    }
+    position.state_size = state.size;
+    memcpy(position.state, state.data, state.size);
+    catalog->position = position;
+    return true;
+}
+
+static bool read_number_next(struct nk_reader *reader, struct lsm_catalog *catalog)
+{
+    uint64_t number_next = nk_read_varint(reader);
+    bool grows = !reader->failed && number_next >= catalog->number_next;
+    catalog->number_next = number_next;
+    return grows;
+}
+
+/* Copied: the payload goes away before the catalog does. */
+static bool read_key(struct nk_reader *reader, struct lsm_catalog *catalog,
+                     struct nk_bytes *out_key)
+{
+    struct nk_bytes key = nk_read_bytes(reader, nk_read_varint(reader));
+    if (reader->failed || key.size == 0 || key.size > LSM_KEY_BYTES_MAX) {
+        return false;
+    }
+    uint8_t *copy = nk_arena_alloc(&catalog->keys, key.size);
+    memcpy(copy, key.data, key.size);
+    *out_key = nk_bytes_of(copy, key.size);
+    return true;
+}
+
+static struct lsm_catalog_table *find_table(struct lsm_catalog *catalog, uint64_t number)
+{
+    for (size_t i = 0; i < catalog->table_count; i++) {
+        if (catalog->tables[i].meta.number == number) {
+            return &catalog->tables[i];
+        }
+    }
+    return NULL;
+}
+
+static bool read_add(struct nk_reader *reader, struct lsm_catalog *catalog)
+{
+    struct lsm_catalog_table table = {.level = 0};
+    struct lsm_table_meta *meta = &table.meta;
+    uint64_t level = nk_read_varint(reader);
+    meta->number = nk_read_varint(reader);
+    meta->size_bytes = nk_read_varint(reader);
+    meta->record_count = nk_read_varint(reader);
+    meta->tombstone_count = nk_read_varint(reader);
+    meta->index_min = nk_read_varint(reader);
+    meta->index_max = nk_read_varint(reader);
+    meta->expire_min_ms = nk_read_varint(reader);
+    if (!read_key(reader, catalog, &meta->smallest) || !read_key(reader, catalog, &meta->largest) ||
+        level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next ||
+        nk_bytes_compare(meta->smallest, meta->largest) > 0 ||
+        find_table(catalog, meta->number) != NULL) {
+        return false;
+    }
+    table.level = (uint32_t)level;
+    if (catalog->table_count == catalog->table_capacity) {
+        catalog->table_capacity = catalog->table_capacity == 0 ? 8 : 2 * catalog->table_capacity;
+        catalog->tables =
+            nk_realloc(catalog->tables, catalog->table_capacity * sizeof *catalog->tables);
+    }
+    catalog->tables[catalog->table_count++] = table;
+    return true;
+}
+
+static bool read_remove(struct nk_reader *reader, struct lsm_catalog *catalog)
+{
+    uint64_t level = nk_read_varint(reader);
+    uint64_t number = nk_read_varint(reader);
+    struct lsm_catalog_table *table = reader->failed ? NULL : find_table(catalog, number);
+    if (table == NULL || table->level != level) {
+        return false;
+    }
+    *table = catalog->tables[--catalog->table_count];
+    return true;
+}
+
+static bool read_field(struct nk_reader *reader, struct lsm_catalog *catalog)
+{
+    switch (nk_read_varint(reader)) {
+    case FIELD_POSITION:
+        return read_position(reader, catalog);
+    case FIELD_NUMBER_NEXT:
+        return read_number_next(reader, catalog);
+    case FIELD_ADD:
+        return read_add(reader, catalog);
+    case FIELD_REMOVE:
+        return read_remove(reader, catalog);
+    default:
+        return false;
+    }
+}
+
+enum nk_err lsm_catalog_apply(struct lsm_catalog *catalog, struct nk_bytes payload)
+{
+    struct nk_reader reader = nk_reader_of(payload);
+    while (nk_reader_left(&reader) > 0) {
+        if (!read_field(&reader, catalog)) {
+            return NK_CORRUPT;
+        }
+    }
+    return NK_OK;
+}

@@ -1,0 +1,46 @@
+#pragma once
+
+/* What a manifest says: the position and state that the tables reach, and the tables by level; and
+ * the records that say it (FORMAT.md, "Manifest"). */
+
+#include "common/base/arena.h"
+#include "services/shardhost/lsm/levels.h"
+
+/* Everything a flush changes, in one atomic step. */
+struct lsm_position {
+    struct lsm_version applied;
+    size_t state_size;
+    uint8_t state[LSM_STATE_BYTES_MAX];
+};
+
+struct lsm_catalog_table {
+    uint32_t level;
+    struct lsm_table_meta meta;
+};
+
+struct lsm_catalog {
+    struct lsm_position position;
+    uint64_t number_next; /* above the number of every table */
+    struct lsm_catalog_table *tables;
+    size_t table_count;
+    size_t table_capacity;
+    struct nk_arena keys; /* of the tables */
+};
+
+void lsm_catalog_init(struct lsm_catalog *catalog);
+void lsm_catalog_deinit(struct lsm_catalog *catalog);
+
+/* Applies the payload of one record.  NK_CORRUPT: it makes no sense; the catalog is then of no use.
+ */
+NK_MUST_CHECK enum nk_err lsm_catalog_apply(struct lsm_catalog *catalog, struct nk_bytes payload);
+
+/* ---- Writing records: fields one after the other ---- */
+
+void lsm_catalog_put_position(struct nk_buf *out, const struct lsm_position *position);
+void lsm_catalog_put_number_next(struct nk_buf *out, uint64_t number_next);
+void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_table_meta *meta);
+void lsm_catalog_put_remove(struct nk_buf *out, uint32_t level, uint64_t number);
+
+/* A whole catalog as one payload. */
+void lsm_catalog_put_snapshot(struct nk_buf *out, const struct lsm_position *position,
+                              uint64_t number_next, const struct lsm_levels *levels);

@@ -1,0 +1,280 @@
+#include "services/shardhost/lsm/db.h"
+
+#include "common/base/alloc.h"
+#include "common/base/assert.h"
+#include "services/shardhost/lsm/names.h"
+
+/* ---- What lies in the directory ---- */
+
+struct inventory {
+    struct nk_buf numbers; /* uint64_t each, of the table files */
+    bool has_manifest;
+    bool has_manifest_new;
+};
+
+static void visit(void *visitor, const char *name)
+{
+    struct inventory *inventory = visitor;
+    uint64_t number = 0;
+    if (lsm_table_name_parse(name, &number)) {
+        nk_buf_append(&inventory->numbers, nk_bytes_of(&number, sizeof number));
+    } else if (strcmp(name, LSM_MANIFEST_NAME) == 0) {
+        inventory->has_manifest = true;
+    } else if (strcmp(name, LSM_MANIFEST_NEW_NAME) == 0) {
+        inventory->has_manifest_new = true;
+    }
+}
+
+static size_t file_count(const struct inventory *inventory)
+{
+    return inventory->numbers.size / sizeof(uint64_t);
+}
+
+static uint64_t file_number(const struct inventory *inventory, size_t i)
+{
+    return ((const uint64_t *)(const void *)inventory->numbers.data)[i];
+}
+
+static bool has_file(const struct inventory *inventory, uint64_t number)
+{
+    for (size_t i = 0; i < file_count(inventory); i++) {
+        if (file_number(inventory, i) == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_table(const struct lsm_catalog *catalog, uint64_t number)
+{
+    for (size_t i = 0; i < catalog->table_count; i++) {
+        if (catalog->tables[i].meta.number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void remove_file(const struct lsm_db *db, const char *name)
+{
+    char path[NK_PATH_BYTES_MAX];
+    lsm_path(db->directory, name, path);
+    /* One that stays harms nobody: its number is not used again, and the next open tries again. */
+    (void)!nk_fs_remove(db->engine->io.fs, path);
+}
+
+/* Files of flushes that were never installed. */
+static void remove_orphans(const struct lsm_db *db, const struct inventory *inventory,
+                           const struct lsm_catalog *catalog)
+{
+    if (inventory->has_manifest_new) {
+        remove_file(db, LSM_MANIFEST_NEW_NAME);
+    }
+    for (size_t i = 0; i < file_count(inventory); i++) {
+        if (!has_table(catalog, file_number(inventory, i))) {
+            char name[LSM_FILE_NAME_BYTES_MAX];
+            lsm_table_name(file_number(inventory, i), name);
+            remove_file(db, name);
+        }
+    }
+}
+
+/* ---- Opening ---- */
+
+static enum nk_err corrupt(const struct lsm_db *db, const char *file, const char *what)
+{
+    return lsm_fault_set(db->faults, NK_CORRUPT, db->directory, file, 0, what);
+}
+
+static enum nk_err read_directory(const struct lsm_db *db, struct inventory *inventory)
+{
+    enum nk_err err = nk_fs_list(db->engine->io.fs, db->directory, visit, inventory);
+    if (err == NK_OK || err == NK_NOT_FOUND) {
+        return NK_OK;
+    }
+    return lsm_fault_set(db->faults, NK_IO, db->directory, "", 0, "cannot list directory");
+}
+
+static enum nk_err read_catalog(struct lsm_db *db, const struct inventory *inventory,
+                                struct lsm_catalog *catalog, bool *out_promised)
+{
+    if (!inventory->has_manifest) {
+        *out_promised = true;
+        return file_count(inventory) == 0
+                   ? NK_OK
+                   : corrupt(db, LSM_MANIFEST_NAME, "there are tables, but no manifest");
+    }
+    enum nk_err err = lsm_manifest_load(&db->manifest, catalog, out_promised);
+    if (err != NK_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < catalog->table_count; i++) {
+        if (!has_file(inventory, catalog->tables[i].meta.number)) {
+            char name[LSM_FILE_NAME_BYTES_MAX];
+            lsm_table_name(catalog->tables[i].meta.number, name);
+            return corrupt(db, name, "table is missing");
+        }
+    }
+    return NK_OK;
+}
+
+static void build_levels(struct lsm_db *db, const struct lsm_catalog *catalog)
+{
+    lsm_levels_new(&db->levels);
+    for (size_t i = 0; i < catalog->table_count; i++) {
+        struct lsm_table *table = NULL;
+        struct lsm_levels *next = NULL;
+        lsm_table_new(&db->engine->io, db->directory, db->faults, &catalog->tables[i].meta, &table);
+        lsm_levels_with_table(db->levels, catalog->tables[i].level, table, &next);
+        lsm_table_release(&table);
+        lsm_levels_release(&db->levels);
+        db->levels = next;
+    }
+}
+
+static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
+                           struct lsm_catalog *catalog)
+{
+    bool promised = false;
+    enum nk_err err = read_catalog(db, inventory, catalog, &promised);
+    if (err != NK_OK) {
+        return err;
+    }
+    db->position = catalog->position;
+    db->index_written = catalog->position.applied.index;
+    db->durable_index = catalog->position.applied.index;
+    db->flush.directory_made = inventory->has_manifest;
+    /* A file that was removed without a sync of the directory may come back after a crash: numbers
+     * that were seen are not used again. */
+    db->flush.number_next = catalog->number_next;
+    for (size_t i = 0; i < file_count(inventory); i++) {
+        db->flush.number_next = nk_max_u64(db->flush.number_next, file_number(inventory, i) + 1);
+    }
+    build_levels(db, catalog);
+    if (!promised) {
+        err = lsm_manifest_rewrite(&db->manifest, &db->position, db->flush.number_next, db->levels);
+    }
+    return err;
+}
+
+static void db_free(struct lsm_db **db)
+{
+    struct lsm_db *d = *db;
+    lsm_sources_release(&d->sources);
+    lsm_flush_deinit(&d->flush);
+    lsm_levels_release(&d->levels);
+    lsm_manifest_deinit(&d->manifest);
+    lsm_memtable_release(&d->active);
+    for (size_t i = 0; i < d->sealed_count; i++) {
+        lsm_memtable_release(&d->sealed[i].memtable);
+    }
+    nk_free(d->sealed);
+    lsm_fault_deinit(d->faults);
+    nk_free(d->faults);
+    nk_free(d->directory);
+    nk_free(d);
+    *db = NULL;
+}
+
+static struct lsm_db *db_new(struct lsm_engine *engine, const char *directory)
+{
+    NK_ASSERT(strlen(directory) > 0);
+    NK_ASSERT(strlen(directory) < LSM_DIRECTORY_BYTES_MAX);
+    struct lsm_db *db = nk_alloc_zero(1, sizeof *db);
+    db->engine = engine;
+    db->directory = nk_strdup(directory);
+    db->faults = nk_alloc(sizeof *db->faults);
+    lsm_fault_init(db->faults);
+    nk_list_init(&db->databases_node);
+    nk_list_init(&db->ready_node);
+    lsm_manifest_init(&db->manifest, engine->io.fs, db->directory, db->faults);
+    lsm_memtable_new(&engine->chunks, &db->active);
+    return db;
+}
+
+enum nk_err lsm_open(struct lsm_engine *engine, const char *directory, struct lsm_db **out_db,
+                     struct lsm_fault *out_fault)
+{
+    struct lsm_db *db = db_new(engine, directory);
+    struct inventory inventory = {0};
+    struct lsm_catalog catalog;
+    lsm_catalog_init(&catalog);
+    enum nk_err err = read_directory(db, &inventory);
+    if (err == NK_OK) {
+        err = recover(db, &inventory, &catalog);
+    }
+    if (err == NK_OK) {
+        remove_orphans(db, &inventory, &catalog);
+        lsm_db_refresh_sources(db);
+        atomic_fetch_add_explicit(&engine->database_count, 1, memory_order_relaxed);
+        (void)nk_mpsc_push(&engine->opened, &db->opened_node);
+        *out_db = db;
+    } else {
+        if (out_fault != NULL) {
+            *out_fault = *lsm_fault_get(db->faults);
+        }
+        db_free(&db);
+    }
+    lsm_catalog_deinit(&catalog);
+    nk_buf_deinit(&inventory.numbers);
+    return err;
+}
+
+void lsm_close(struct lsm_db **db)
+{
+    if (*db == NULL) {
+        return;
+    }
+    struct lsm_engine *engine = (*db)->engine;
+    NK_ASSERT((*db)->view_count == 0);
+    NK_ASSERT(!(*db)->working);
+    lsm_engine_adopt_opened(engine);
+    nk_list_remove(&(*db)->databases_node);
+    nk_list_remove(&(*db)->ready_node);
+    engine->memtable_bytes -= (*db)->memtable_bytes;
+    engine->sealed_bytes -= (*db)->memtable_bytes - lsm_memtable_bytes((*db)->active);
+    db_free(db);
+    atomic_fetch_sub_explicit(&engine->database_count, 1, memory_order_release);
+}
+
+const struct lsm_fault *lsm_last_fault(const struct lsm_db *db)
+{
+    return lsm_fault_get(db->faults);
+}
+
+/* ---- What reads look through ---- */
+
+void lsm_sources_release(struct lsm_sources **sources)
+{
+    if (*sources == NULL) {
+        return;
+    }
+    NK_ASSERT((*sources)->references > 0);
+    (*sources)->references--;
+    if ((*sources)->references == 0) {
+        for (size_t i = 0; i < (*sources)->memtable_count; i++) {
+            lsm_memtable_release(&(*sources)->memtables[i]);
+        }
+        lsm_levels_release(&(*sources)->levels);
+        nk_free(*sources);
+    }
+    *sources = NULL;
+}
+
+void lsm_db_refresh_sources(struct lsm_db *db)
+{
+    size_t room = 1 + db->sealed_count;
+    struct lsm_sources *sources =
+        nk_alloc_zero(1, sizeof *sources + room * sizeof(struct lsm_memtable *));
+    sources->references = 1;
+    sources->levels = lsm_levels_hold(db->levels);
+    sources->memtables[sources->memtable_count++] = lsm_memtable_hold(db->active);
+    for (size_t i = db->sealed_count; i-- > 0;) {
+        if (db->sealed[i].memtable != NULL) {
+            sources->memtables[sources->memtable_count++] =
+                lsm_memtable_hold(db->sealed[i].memtable);
+        }
+    }
+    lsm_sources_release(&db->sources);
+    db->sources = sources;
+}

@@ -1,0 +1,172 @@
+/* The order of promises: directory and an empty manifest (first flush only), the table's bytes, the
+ * table's name, then the manifest edit.  A crash in between leaves an orphan file, never a manifest
+ * that names a file which is not whole.
+ *
+ * A table that is written but could not be installed is kept for the next try: to write it again
+ * would take more of a disk that may be full, and to remove it would be wrong, for the manifest on
+ * disk may already name it. */
+
+#include "services/shardhost/lsm/flush.h"
+
+#include "common/base/assert.h"
+#include "services/shardhost/lsm/names.h"
+
+static enum nk_err check(struct lsm_manifest *manifest, enum nk_err err, const char *what)
+{
+    if (err == NK_OK || err == NK_NO_SPACE) {
+        return err;
+    }
+    return lsm_fault_set(manifest->faults, NK_IO, manifest->directory, "", 0, what);
+}
+
+/* mkdir for each part of the path, each name promised before the next. */
+static enum nk_err make_directories(struct lsm_manifest *manifest)
+{
+    char path[NK_PATH_BYTES_MAX];
+    size_t parent_size = 0;
+    const char *directory = manifest->directory;
+    size_t size = strlen(directory);
+    for (size_t end = 1; end <= size; end++) {
+        if (directory[end] != '/' && directory[end] != '\0') {
+            continue;
+        }
+        memcpy(path, directory, end);
+        path[end] = '\0';
+        enum nk_err err = nk_fs_mkdir(manifest->fs, path);
+        if (err == NK_OK || err == NK_CONFLICT) {
+            path[parent_size] = '\0';
+            err = nk_fs_sync_dir(manifest->fs, path);
+        }
+        if (err != NK_OK) {
+            return check(manifest, err, "cannot make directory");
+        }
+        parent_size = end;
+    }
+    return NK_OK;
+}
+
+/* The manifest comes first, so that tables without a manifest mean that it was lost. */
+static enum nk_err make_database(struct lsm_flush *flush, struct lsm_manifest *manifest)
+{
+    static const struct lsm_position nowhere;
+    enum nk_err err = make_directories(manifest);
+    if (err == NK_OK) {
+        err = lsm_manifest_rewrite(manifest, &nowhere, flush->number_next, flush->levels);
+    }
+    flush->directory_made = err == NK_OK;
+    return err;
+}
+
+static enum nk_err write_records(struct lsm_flush *flush, size_t budget_bytes)
+{
+    struct lsm_memtable_cursor *cursor = &flush->cursor;
+    size_t written = 0;
+    while (cursor->node != NULL && written < budget_bytes) {
+        struct nk_bytes key = lsm_memtable_cursor_key(cursor);
+        struct nk_bytes value = lsm_memtable_cursor_value(cursor);
+        struct lsm_entry entry = lsm_memtable_cursor_entry(cursor);
+        enum nk_err err = lsm_table_builder_add(flush->builder, key, &entry, value);
+        if (err != NK_OK) {
+            return err;
+        }
+        written += key.size + value.size + LSM_ENTRY_BYTES_MAX;
+        lsm_memtable_cursor_next(cursor);
+    }
+    return NK_OK;
+}
+
+static enum nk_err finish_table(struct lsm_flush *flush, struct lsm_manifest *manifest,
+                                const struct lsm_io *io)
+{
+    struct lsm_table *table = NULL;
+    enum nk_err err = lsm_table_builder_finish(&flush->builder, &table);
+    if (err != NK_OK) {
+        return err;
+    }
+    err =
+        check(manifest, nk_fs_sync_dir(manifest->fs, manifest->directory), "cannot sync directory");
+    if (err != NK_OK) {
+        lsm_table_release(&table); /* an orphan; a name is not promised by a second try */
+        return err;
+    }
+    nk_counter_add(&io->stats->flushes, 1);
+    nk_counter_add(&io->stats->flushed_bytes, lsm_table_meta(table)->size_bytes);
+    flush->table = table;
+    return NK_OK;
+}
+
+/* One slice of the table; flush->table is set when it is complete. */
+static enum nk_err write_table(struct lsm_flush *flush, struct lsm_manifest *manifest,
+                               const struct lsm_io *io, const struct lsm_options *options,
+                               size_t budget_bytes)
+{
+    enum nk_err err = NK_OK;
+    if (flush->builder == NULL) {
+        uint64_t number = flush->number_next++;
+        err = lsm_table_builder_open(io, manifest->directory, manifest->faults, number, options,
+                                     &flush->builder);
+        lsm_memtable_cursor_open(&flush->cursor, flush->memtable, nk_bytes_of("", 0), UINT64_MAX);
+    }
+    if (err == NK_OK) {
+        err = write_records(flush, budget_bytes);
+    }
+    if (err == NK_OK && flush->cursor.node == NULL) {
+        err = finish_table(flush, manifest, io);
+    }
+    if (err != NK_OK) {
+        lsm_table_builder_abandon(&flush->builder);
+    }
+    return err;
+}
+
+static enum nk_err install(struct lsm_flush *flush, struct lsm_manifest *manifest)
+{
+    struct nk_buf edit = {0};
+    struct lsm_levels *after = NULL; /* stays NULL where only the position moved */
+    lsm_catalog_put_position(&edit, &flush->position);
+    if (flush->table != NULL) {
+        lsm_levels_with_table(flush->levels, 0, flush->table, &after);
+        lsm_catalog_put_number_next(&edit, flush->number_next);
+        lsm_catalog_put_add(&edit, 0, lsm_table_meta(flush->table));
+    }
+    enum nk_err err =
+        lsm_manifest_install(manifest, nk_buf_bytes(&edit), &flush->position, flush->number_next,
+                             after != NULL ? after : flush->levels);
+    nk_buf_deinit(&edit);
+    if (err == NK_OK) {
+        flush->result = after;
+        flush->installed = true;
+        lsm_table_release(&flush->table);
+    } else {
+        lsm_levels_release(&after);
+    }
+    return err;
+}
+
+enum nk_err lsm_flush_step(struct lsm_flush *flush, struct lsm_manifest *manifest,
+                           const struct lsm_io *io, const struct lsm_options *options,
+                           size_t budget_bytes, bool *out_done)
+{
+    NK_ASSERT(!flush->installed);
+    enum nk_err err = NK_OK;
+    *out_done = false;
+    if (!flush->directory_made) {
+        err = make_database(flush, manifest);
+    }
+    bool has_records = flush->memtable != NULL;
+    if (err == NK_OK && has_records && flush->table == NULL) {
+        err = write_table(flush, manifest, io, options, budget_bytes);
+    }
+    if (err == NK_OK && (!has_records || flush->table != NULL)) {
+        err = install(flush, manifest);
+        *out_done = err == NK_OK;
+    }
+    return err;
+}
+
+void lsm_flush_deinit(struct lsm_flush *flush)
+{
+    lsm_table_builder_close(&flush->builder);
+    lsm_table_release(&flush->table);
+    lsm_levels_release(&flush->result);
+}

@@ -1,0 +1,20 @@
+#pragma once
+
+/* Names of the files of a database. */
+
+#include "common/base/bytes.h"
+#include "common/base/limits.h"
+
+#define LSM_FILE_NAME_BYTES_MAX ((size_t)32) /* with the NUL */
+#define LSM_DIRECTORY_BYTES_MAX (NK_PATH_BYTES_MAX - LSM_FILE_NAME_BYTES_MAX)
+#define LSM_MANIFEST_NAME       "manifest"
+#define LSM_MANIFEST_NEW_NAME   "manifest.new"
+
+/* "directory/file". */
+void lsm_path(const char *directory, const char *file, char out[NK_PATH_BYTES_MAX]);
+
+/* "0000000042.sst" */
+void lsm_table_name(uint64_t number, char out[LSM_FILE_NAME_BYTES_MAX]);
+
+/* The inverse; false for every other name. */
+bool lsm_table_name_parse(const char *name, uint64_t *out_number);

@@ -1,0 +1,243 @@
+#include "services/shardhost/lsm/table.h"
+
+#include "common/base/alloc.h"
+#include "common/base/assert.h"
+#include "services/shardhost/lsm/compress.h"
+#include "services/shardhost/lsm/names.h"
+#include "services/shardhost/lsm/table_format.h"
+
+#define READ_BYTES_ON_STACK 8192 /* a compressed block of the usual size is read without malloc */
+
+/* What is known of the file once its footer was read; constant. */
+struct opened {
+    struct nk_file *file;
+    struct lsm_footer footer;
+};
+
+struct lsm_table {
+    _Atomic uint32_t references;
+    const struct lsm_io *io;
+    const char *directory;
+    struct lsm_fault_box *faults;
+    uint64_t cache_name;
+    _Atomic(struct opened *) opened; /* NULL until somebody had to read */
+    struct lsm_table_meta meta;      /* its keys are in `keys` */
+    uint8_t keys[];
+};
+
+/* ---- Life ---- */
+
+void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fault_box *faults,
+                   const struct lsm_table_meta *meta, struct lsm_table **out_table)
+{
+    size_t key_bytes = meta->smallest.size + meta->largest.size;
+    struct lsm_table *table = nk_alloc_zero(1, sizeof *table + key_bytes);
+    atomic_init(&table->references, 1);
+    atomic_init(&table->opened, NULL);
+    table->io = io;
+    table->directory = directory;
+    table->faults = faults;
+    table->cache_name = lsm_cache_name(io->cache);
+    table->meta = *meta;
+    memcpy(table->keys, meta->smallest.data, meta->smallest.size);
+    memcpy(table->keys + meta->smallest.size, meta->largest.data, meta->largest.size);
+    table->meta.smallest = nk_bytes_of(table->keys, meta->smallest.size);
+    table->meta.largest = nk_bytes_of(table->keys + meta->smallest.size, meta->largest.size);
+    *out_table = table;
+}
+
+struct lsm_table *lsm_table_hold(struct lsm_table *table)
+{
+    atomic_fetch_add_explicit(&table->references, 1, memory_order_relaxed);
+    return table;
+}
+
+static void close_opened(const struct lsm_io *io, struct opened *opened)
+{
+    if (opened != NULL) {
+        nk_fs_close(io->fs, &opened->file);
+        nk_free(opened);
+    }
+}
+
+void lsm_table_release(struct lsm_table **table)
+{
+    if (*table == NULL) {
+        return;
+    }
+    uint32_t before = atomic_fetch_sub_explicit(&(*table)->references, 1, memory_order_acq_rel);
+    NK_ASSERT(before > 0);
+    if (before == 1) {
+        close_opened((*table)->io, atomic_load_explicit(&(*table)->opened, memory_order_relaxed));
+        nk_free(*table);
+    }
+    *table = NULL;
+}
+
+const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table)
+{
+    return &table->meta;
+}
+
+/* ---- Opening ---- */
+
+enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t offset,
+                            const char *what)
+{
+    char name[LSM_FILE_NAME_BYTES_MAX];
+    lsm_table_name(table->meta.number, name);
+    return lsm_fault_set(table->faults, err, table->directory, name, offset, what);
+}
+
+/* All of `size` bytes at `offset`; a shorter file is damaged. */
+static enum nk_err read_exactly(struct lsm_table *table, struct nk_file *file, uint64_t offset,
+                                uint8_t *out, size_t size)
+{
+    size_t got = 0;
+    enum nk_err err = nk_fs_pread(table->io->fs, file, offset, out, size, &got);
+    if (err != NK_OK) {
+        return lsm_table_fault(table, NK_IO, offset, "cannot read table");
+    }
+    return got == size ? NK_OK : lsm_table_fault(table, NK_CORRUPT, offset, "table is cut short");
+}
+
+static enum nk_err read_footer(struct lsm_table *table, struct opened *opened)
+{
+    uint64_t size = table->meta.size_bytes;
+    if (size < LSM_FOOTER_BYTES) {
+        return lsm_table_fault(table, NK_CORRUPT, 0, "table is too short");
+    }
+    uint8_t footer[LSM_FOOTER_BYTES];
+    uint64_t offset = size - LSM_FOOTER_BYTES;
+    enum nk_err err = read_exactly(table, opened->file, offset, footer, sizeof footer);
+    if (err != NK_OK) {
+        return err;
+    }
+    err = lsm_footer_decode(footer, size, &opened->footer);
+    return err == NK_OK ? NK_OK : lsm_table_fault(table, err, offset, "bad footer");
+}
+
+static enum nk_err open_file(struct lsm_table *table, struct opened **out_opened)
+{
+    char path[NK_PATH_BYTES_MAX];
+    char name[LSM_FILE_NAME_BYTES_MAX];
+    lsm_table_name(table->meta.number, name);
+    lsm_path(table->directory, name, path);
+    struct opened *opened = nk_alloc_zero(1, sizeof *opened);
+    enum nk_err err = nk_fs_open(table->io->fs, path, NK_FS_READ, &opened->file);
+    if (err != NK_OK) {
+        nk_free(opened);
+        return lsm_table_fault(table, err == NK_NOT_FOUND ? NK_CORRUPT : NK_IO, 0,
+                               "cannot open table");
+    }
+    err = read_footer(table, opened);
+    if (err != NK_OK) {
+        close_opened(table->io, opened);
+        return err;
+    }
+    *out_opened = opened;
+    return NK_OK;
+}
+
+/* Several threads may open at once: the first one's result is everybody's. */
+enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_reach reach,
+                             const struct lsm_footer **out_footer)
+{
+    struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
+    if (opened == NULL) {
+        if (reach == LSM_MEMORY) {
+            return NK_WOULD_BLOCK;
+        }
+        struct opened *mine = NULL;
+        enum nk_err err = open_file(table, &mine);
+        if (err != NK_OK) {
+            return err;
+        }
+        if (atomic_compare_exchange_strong_explicit(&table->opened, &opened, mine,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            opened = mine;
+        } else {
+            close_opened(table->io, mine);
+        }
+    }
+    *out_footer = &opened->footer;
+    return NK_OK;
+}
+
+/* ---- Blocks ---- */
+
+/* Checks and decompresses `stored`, `handle.size` bytes with their trailer. */
+static enum nk_err unpack(struct lsm_table *table, struct lsm_handle handle, const uint8_t *stored,
+                          struct lsm_cached **out_block)
+{
+    uint8_t way = 0;
+    uint32_t raw_size = 0;
+    if (!lsm_trailer_decode(stored, handle.size, handle.offset, &way, &raw_size)) {
+        return lsm_table_fault(table, NK_CORRUPT, handle.offset, "bad checksum");
+    }
+    struct lsm_cached *block = lsm_cached_new(raw_size);
+    if (lsm_decompress(way, nk_bytes_of(stored, handle.size), block->data, raw_size) != NK_OK) {
+        lsm_cached_release(&block);
+        return lsm_table_fault(table, NK_CORRUPT, handle.offset, "cannot decompress");
+    }
+    *out_block = block;
+    return NK_OK;
+}
+
+static enum nk_err read_block(struct lsm_table *table, struct lsm_handle handle,
+                              struct lsm_cached **out_block)
+{
+    const struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
+    NK_ASSERT(opened != NULL);
+    uint8_t on_stack[READ_BYTES_ON_STACK];
+    size_t size = handle.size + LSM_TRAILER_BYTES;
+    uint8_t *stored = size <= sizeof on_stack ? on_stack : nk_alloc(size);
+    enum nk_err err = read_exactly(table, opened->file, handle.offset, stored, size);
+    if (err == NK_OK) {
+        err = unpack(table, handle, stored, out_block);
+        nk_counter_add(&table->io->stats->read_blocks, 1);
+    }
+    if (stored != on_stack) {
+        nk_free(stored);
+    }
+    return err;
+}
+
+enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
+                            enum lsm_cache_class class, enum lsm_reach reach,
+                            struct lsm_cached **out_block)
+{
+    struct lsm_cache *cache = table->io->cache;
+    struct lsm_cached *block = lsm_cache_find(cache, table->cache_name, handle.offset);
+    if (block == NULL) {
+        if (reach == LSM_MEMORY) {
+            return NK_WOULD_BLOCK;
+        }
+        enum nk_err err = read_block(table, handle, &block);
+        if (err != NK_OK) {
+            return err;
+        }
+        lsm_cache_offer(cache, table->cache_name, handle.offset, class, &block);
+    }
+    *out_block = block;
+    return NK_OK;
+}
+
+void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
+                     const struct lsm_footer *footer)
+{
+    NK_ASSERT(atomic_load_explicit(&table->opened, memory_order_relaxed) == NULL);
+    struct opened *opened = nk_alloc_zero(1, sizeof *opened);
+    opened->file = *file;
+    opened->footer = *footer;
+    *file = NULL;
+    atomic_store_explicit(&table->opened, opened, memory_order_release);
+}
+
+void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw)
+{
+    struct lsm_cached *block = lsm_cached_new(raw.size);
+    memcpy(block->data, raw.data, raw.size);
+    lsm_cache_offer(table->io->cache, table->cache_name, handle.offset, LSM_CACHE_KEEP, &block);
+    lsm_cached_release(&block);
+}

@@ -1,0 +1,104 @@
+#pragma once
+
+/* One immutable table file (FORMAT.md): what the manifest says about it, its file once somebody had
+ * to read it, and reading.  Blocks come from the cache or from disk, and every block from disk is
+ * checked before anybody sees it.
+ *
+ * Any thread; references are counted. */
+
+#include "services/shardhost/lsm/block.h"
+#include "services/shardhost/lsm/cache.h"
+#include "services/shardhost/lsm/fault.h"
+
+/* What tables need of their engine. */
+struct lsm_io {
+    const struct nk_fs *fs;
+    struct lsm_cache *cache;
+    struct lsm_stats *stats;
+};
+
+/* What the manifest keeps of a table. */
+struct lsm_table_meta {
+    uint64_t number; /* names the file; never used twice in one database */
+    uint64_t size_bytes;
+    uint64_t record_count;
+    uint64_t tombstone_count;
+    uint64_t index_min; /* of the versions in it */
+    uint64_t index_max;
+    uint64_t expire_min_ms; /* earliest expiry of a record, 0: none expires */
+    struct nk_bytes smallest;
+    struct nk_bytes largest;
+};
+
+struct lsm_handle {
+    uint64_t offset;
+    uint64_t size; /* stored bytes, without the trailer; 0: there is no such block */
+};
+
+struct lsm_footer {
+    struct lsm_handle index;
+    struct lsm_handle filter;
+    struct lsm_handle properties;
+    uint64_t file_size;
+};
+
+struct lsm_table;
+
+/* Knows the table without touching it; the file is opened when it is first read.  `directory` and
+ * `faults` are the database's and outlive it; keys of `meta` are copied. */
+void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fault_box *faults,
+                   const struct lsm_table_meta *meta, struct lsm_table **out_table);
+
+struct lsm_table *lsm_table_hold(struct lsm_table *table);
+void lsm_table_release(struct lsm_table **table); /* the last one closes the file */
+
+const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table);
+
+/* ---- For the readers in table_get.c and table_cursor.c ---- */
+
+/* The footer, constant while the table is held.  Opens the file if need be. */
+NK_MUST_CHECK enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_reach reach,
+                                           const struct lsm_footer **out_footer);
+
+/* The checked block at `handle`, held for the caller.  The footer was asked for before. */
+NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
+                                          enum lsm_cache_class class, enum lsm_reach reach,
+                                          struct lsm_cached **out_block);
+
+/* Records a fault of this table; returns `err`. */
+enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t offset,
+                            const char *what);
+
+/* ---- Reading ---- */
+
+/* The record of `key`, whose filter hash is `hash`.  *out_value (may be NULL) is replaced.
+ * NK_NOT_FOUND, NK_WOULD_BLOCK, NK_IO, NK_CORRUPT, NK_FORMAT_TOO_NEW. */
+NK_MUST_CHECK enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes key, uint64_t hash,
+                                        enum lsm_reach reach, struct lsm_entry *out_entry,
+                                        struct nk_buf *out_value);
+
+/* For the table's writer, before others see it: gives it the file that was written (taken), and
+ * blocks of it for the cache. */
+void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
+                     const struct lsm_footer *footer);
+void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw);
+
+/* Walks a table forward; may block. */
+struct lsm_table_cursor {
+    struct lsm_table *table;
+    struct lsm_cached *top; /* held */
+    struct lsm_cached *index;
+    struct lsm_cached *data;
+    struct lsm_block_cursor at_top;
+    struct lsm_block_cursor at_index;
+    struct lsm_block_cursor at_data;
+    struct lsm_entry entry;
+    struct nk_bytes value;
+};
+
+/* Stands on the first key at or after `start`.  NK_NOT_FOUND: there is none; faults as above. Close
+ * it either way. */
+NK_MUST_CHECK enum nk_err lsm_table_cursor_open(struct lsm_table_cursor *cursor,
+                                                struct lsm_table *table, struct nk_bytes start);
+NK_MUST_CHECK enum nk_err lsm_table_cursor_next(struct lsm_table_cursor *cursor);
+void lsm_table_cursor_close(struct lsm_table_cursor *cursor);

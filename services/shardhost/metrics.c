@@ -1,0 +1,200 @@
+/* What a shardhost says about itself; names and labels are the contract's (deploy/README.md).
+ *
+ * Series of a shard appear when it is first used.  Meters live until the role ends; nobody renders
+ * after that. */
+
+#include <stdio.h>
+
+#include "common/base/alloc.h"
+#include "services/shardhost/host.h"
+
+struct shard_meters {
+    struct nk_gauge commit_index;
+    struct nk_gauge term;
+    struct nk_gauge leader;
+    struct nk_gauge memtable_bytes;
+    struct nk_gauge table_count;
+    struct nk_counter leader_changes;
+};
+
+struct host_meters {
+    struct nk_counter elections;
+    struct nk_counter dropped_frames;
+    struct nk_counter dropped_replies;
+    struct nk_gauge disk_free_bytes;
+    struct nk_gauge pending_requests;
+    struct nk_histogram commit;
+    struct nk_histogram apply;
+    struct nk_histogram read_index;
+    struct nk_histogram sync;
+};
+
+static void add_histogram(struct nk_registry *registry, const char *name, const char *help,
+                          struct nk_histogram *histogram)
+{
+    nk_histogram_init(histogram, nk_latency_bounds_us, NK_LATENCY_BOUND_COUNT);
+    struct nk_metric metric = {.name = name, .help = help, .scale = NK_SCALE_US_AS_MS};
+    (void)nk_registry_add_histogram(registry, &metric, histogram);
+}
+
+static void add_counter(struct nk_registry *registry, const char *name, const char *help,
+                        struct nk_counter *counter)
+{
+    struct nk_metric metric = {.name = name, .help = help};
+    (void)nk_registry_add_counter(registry, &metric, counter);
+}
+
+static void add_gauge(struct nk_registry *registry, const char *name, const char *help,
+                      struct nk_gauge *gauge)
+{
+    struct nk_metric metric = {.name = name, .help = help};
+    (void)nk_registry_add_gauge(registry, &metric, gauge);
+}
+
+void metrics_open(struct host *host)
+{
+    struct host_meters *meters = nk_alloc_zero(1, sizeof *meters);
+    struct nk_registry *registry = host->context->metrics;
+    struct lsm_stats *lsm = lsm_engine_stats(host->engine);
+    host->meters = meters;
+    add_histogram(registry, "raft_commit_ms", "From a proposal to its commit.", &meters->commit);
+    add_histogram(registry, "raft_apply_ms", "Applying the entries of one commit.", &meters->apply);
+    add_histogram(registry, "read_index_ms", "From a get to its confirmed read point.",
+                  &meters->read_index);
+    add_histogram(registry, "wal_fsync_ms", "One round of the raft log: write and sync.",
+                  &meters->sync);
+    add_counter(registry, "raft_elections_total", "Elections won by this process.",
+                &meters->elections);
+    add_counter(registry, "shardhost_dropped_frames_total", "Frames that made no sense.",
+                &meters->dropped_frames);
+    add_counter(registry, "shardhost_dropped_replies_total",
+                "Answers for gateways that were gone or did not read.", &meters->dropped_replies);
+    add_gauge(registry, "shardhost_pending_requests", "Requests that wait for an answer.",
+              &meters->pending_requests);
+    add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
+              &meters->disk_free_bytes);
+    add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
+                &lsm->cache_hits);
+    add_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
+                &lsm->cache_misses);
+    add_gauge(registry, "lsm_block_cache_bytes", "Size of the block cache.", &lsm->cache_bytes);
+    add_counter(registry, "lsm_flushes_total", "Memtables written to tables.", &lsm->flushes);
+    add_counter(registry, "lsm_flushed_bytes_total", "Bytes of tables written by flushes.",
+                &lsm->flushed_bytes);
+}
+
+/* The log's own numbers; after recovery has opened it. */
+void metrics_log_open(struct host *host)
+{
+    struct nk_registry *registry = host->context->metrics;
+    struct raftlog_stats *log = raftlog_stats(host->log);
+    add_counter(registry, "wal_records_total", "Records written to the raft log.", &log->records);
+    add_counter(registry, "wal_bytes_total", "Bytes written to the raft log.", &log->bytes);
+    add_gauge(registry, "wal_segment_count", "Segments of the raft log.", &log->segments);
+}
+
+void metrics_close(struct host *host)
+{
+    nk_free(host->meters);
+    host->meters = NULL;
+}
+
+static struct nk_metric of_shard(const char *name, const char *help, const char *id)
+{
+    struct nk_metric metric = {.name = name, .help = help, .labels = {{"shard_id", id}}};
+    return metric;
+}
+
+void metrics_shard_open(struct shard *shard)
+{
+    struct shard_meters *meters = nk_alloc_zero(1, sizeof *meters);
+    struct nk_registry *registry = shard->host->context->metrics;
+    char id[16];
+    (void)snprintf(id, sizeof id, "%u", shard->id);
+    shard->meters = meters;
+    struct nk_metric metric = of_shard("raft_commit_index", "Last committed entry.", id);
+    metric.labels[1] = (struct nk_metric_label){"node_id", shard->host->config->node_id};
+    (void)nk_registry_add_gauge(registry, &metric, &meters->commit_index);
+    metric = of_shard("raft_term", "Current term.", id);
+    (void)nk_registry_add_gauge(registry, &metric, &meters->term);
+    metric = of_shard("raft_leader", "1 if this replica leads.", id);
+    (void)nk_registry_add_gauge(registry, &metric, &meters->leader);
+    metric = of_shard("raft_leader_changes_total", "Leaders seen by this replica.", id);
+    (void)nk_registry_add_counter(registry, &metric, &meters->leader_changes);
+    metric = of_shard("lsm_memtable_size_bytes", "Memtables in memory.", id);
+    (void)nk_registry_add_gauge(registry, &metric, &meters->memtable_bytes);
+    metric = of_shard("lsm_sstable_count", "Tables of a level.", id);
+    metric.labels[1] = metric.labels[0];
+    metric.labels[0] = (struct nk_metric_label){"level", "0"};
+    (void)nk_registry_add_gauge(registry, &metric, &meters->table_count);
+}
+
+void metrics_shard_close(struct shard *shard)
+{
+    nk_free(shard->meters);
+    shard->meters = NULL;
+}
+
+void metrics_shard_update(struct shard *shard, const struct raft_status *status)
+{
+    bool leads = status->role == RAFT_ROLE_LEADER;
+    nk_gauge_set(&shard->meters->commit_index, (int64_t)status->commit);
+    nk_gauge_set(&shard->meters->term, (int64_t)status->term);
+    nk_gauge_set(&shard->meters->leader, leads);
+    struct nk_health_row *row = nk_health_row(shard->host->context->health, shard->id);
+    atomic_store_explicit(&row->status, leads ? NK_SHARD_HEALTHY : NK_SHARD_DEGRADED,
+                          memory_order_relaxed);
+    atomic_store_explicit(&row->is_leader, leads, memory_order_relaxed);
+    atomic_store_explicit(&row->raft_term, status->term, memory_order_relaxed);
+    atomic_store_explicit(&row->commit_index, status->commit, memory_order_relaxed);
+    atomic_store_explicit(&row->last_applied, status->applied, memory_order_relaxed);
+}
+
+void metrics_elected(struct shard *shard)
+{
+    nk_counter_add(&shard->meters->leader_changes, 1);
+    nk_counter_add(&shard->host->meters->elections, 1);
+}
+
+void metrics_round(struct host *host, uint64_t took_us)
+{
+    nk_histogram_observe(&host->meters->sync, took_us);
+}
+
+void metrics_committed(struct shard *shard, uint64_t took_us)
+{
+    nk_histogram_observe(&shard->host->meters->commit, took_us);
+}
+
+void metrics_applied(struct host *host, uint64_t took_us)
+{
+    nk_histogram_observe(&host->meters->apply, took_us);
+}
+
+void metrics_read_index(struct host *host, uint64_t took_us)
+{
+    nk_histogram_observe(&host->meters->read_index, took_us);
+}
+
+void metrics_dropped_frame(struct host *host)
+{
+    nk_counter_add(&host->meters->dropped_frames, 1);
+}
+
+void metrics_dropped_replies(struct host *host, size_t count)
+{
+    nk_counter_add(&host->meters->dropped_replies, count);
+}
+
+void metrics_housekeeping(struct host *host, uint64_t free_bytes)
+{
+    nk_gauge_set(&host->meters->disk_free_bytes, (int64_t)free_bytes);
+    nk_gauge_set(&host->meters->pending_requests, (int64_t)host->pending_count);
+    for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
+        struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
+        struct lsm_shape shape;
+        lsm_get_shape(shard->db, &shape);
+        nk_gauge_set(&shard->meters->memtable_bytes, (int64_t)shape.memtable_bytes);
+        nk_gauge_set(&shard->meters->table_count, (int64_t)shape.table_count);
+    }
+}

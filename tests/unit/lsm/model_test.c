@@ -1,0 +1,242 @@
+/* Operations drawn from a seed, compared with the model after each: write, get, iterate, hold
+ * views, work in slices, close, kill, crash.  The owner's log is the model: after an open, entries
+ * behind lsm_applied are written again. */
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+
+#include "tests/unit/lsm/model.h"
+#include "tests/unit/lsm/rig.h"
+
+TestSuite(lsm_model, .timeout = 120);
+
+#define VIEWS_MAX 3
+
+struct held_view {
+    struct lsm_view *view; /* NULL: free */
+    uint64_t index;
+};
+
+struct run {
+    struct rig rig;
+    struct nk_prng prng;
+    struct model model;
+    struct held_view views[VIEWS_MAX];
+    uint64_t durable;       /* what lsm_durable_index promised */
+    struct lsm_db *working; /* picked, its work not ended */
+    uint64_t seed;
+    uint64_t steps;
+};
+
+static void compare(const struct run *run, size_t key, uint64_t index_max, enum nk_err err,
+                    const struct lsm_entry *entry, struct nk_bytes value)
+{
+    const struct model_version *version = model_find(&run->model, key, index_max);
+    cr_assert(err == NK_OK || err == NK_NOT_FOUND, "seed %llu step %llu: key %zu: %s",
+              (unsigned long long)run->seed, (unsigned long long)run->steps, key, nk_err_name(err));
+    cr_assert(model_matches(version, err == NK_OK ? entry : NULL, value),
+              "seed %llu step %llu: key %zu at index %llu differs", (unsigned long long)run->seed,
+              (unsigned long long)run->steps, key, (unsigned long long)index_max);
+}
+
+/* First from memory, as the loop does it, then from disk if need be. */
+static void get_and_compare(struct run *run, struct lsm_view *view, size_t key, uint64_t index_max)
+{
+    struct lsm_entry entry;
+    struct nk_buf value = {0};
+    struct nk_bytes bytes = model_key_bytes(&run->model, key);
+    enum nk_err err = view != NULL ? lsm_view_get(view, bytes, LSM_MEMORY, &entry, &value)
+                                   : lsm_get(run->rig.db, bytes, LSM_MEMORY, &entry, &value);
+    if (err == NK_WOULD_BLOCK) {
+        err = view != NULL ? lsm_view_get(view, bytes, LSM_DISK, &entry, &value)
+                           : lsm_get(run->rig.db, bytes, LSM_DISK, &entry, &value);
+    }
+    compare(run, key, index_max, err, &entry, nk_buf_bytes(&value));
+    nk_buf_deinit(&value);
+}
+
+/* Every key of the model at or after a drawn start, or some of them, in order, and nothing else. */
+static void iterate_and_compare(struct run *run, struct lsm_view *view, uint64_t index_max)
+{
+    size_t first = nk_prng_below(&run->prng, MODEL_KEYS);
+    bool from_key = nk_prng_chance(&run->prng, 500000);
+    struct nk_bytes start = from_key ? model_key_bytes(&run->model, first) : nk_bytes_of("", 0);
+    size_t limit = nk_prng_between(&run->prng, 1, 2 * MODEL_KEYS);
+    struct lsm_iter *iter = NULL;
+    lsm_iter_open(view, start, &iter);
+    for (size_t key = from_key ? first : 0; key < MODEL_KEYS && limit-- > 0; key++) {
+        if (model_find(&run->model, key, index_max) == NULL) {
+            continue;
+        }
+        struct nk_bytes found;
+        struct lsm_entry entry;
+        struct nk_bytes value;
+        enum nk_err err = lsm_iter_next(iter, &found, &entry, &value);
+        cr_assert(err == NK_OK, "seed %llu step %llu: iterator ends before key %zu: %s",
+                  (unsigned long long)run->seed, (unsigned long long)run->steps, key,
+                  nk_err_name(err));
+        cr_assert(nk_bytes_equal(found, model_key_bytes(&run->model, key)));
+        compare(run, key, index_max, err, &entry, value);
+        if (key == MODEL_KEYS - 1) {
+            cr_assert_eq(lsm_iter_next(iter, &found, &entry, &value), NK_NOT_FOUND);
+        }
+    }
+    lsm_iter_close(&iter);
+}
+
+static void compare_all(struct run *run)
+{
+    for (size_t key = 0; key < MODEL_KEYS; key++) {
+        get_and_compare(run, NULL, key, run->model.index);
+    }
+    struct lsm_view *view = lsm_view_acquire(run->rig.db);
+    iterate_and_compare(run, view, run->model.index);
+    lsm_view_release(&view);
+}
+
+static void drop_views(struct run *run)
+{
+    for (size_t i = 0; i < VIEWS_MAX; i++) {
+        lsm_view_release(&run->views[i].view);
+    }
+}
+
+static void end_work(struct run *run)
+{
+    if (run->working != NULL) {
+        lsm_work_ended(run->working);
+        run->working = NULL;
+        uint64_t durable = lsm_durable_index(run->rig.db);
+        cr_assert_geq(durable, run->durable);
+        run->durable = durable;
+    }
+}
+
+/* Opens, checks position, state and contents, then writes the rest of the log again. */
+static void open_and_catch_up(struct run *run)
+{
+    rig_must_open(&run->rig);
+    struct lsm_version applied;
+    struct nk_bytes state;
+    uint8_t expected[LSM_STATE_BYTES_MAX];
+    lsm_applied(run->rig.db, &applied, &state);
+    cr_assert(applied.index >= run->durable, "seed %llu step %llu: promised %llu, found %llu",
+              (unsigned long long)run->seed, (unsigned long long)run->steps,
+              (unsigned long long)run->durable, (unsigned long long)applied.index);
+    cr_assert_leq(applied.index, run->model.index);
+    cr_assert_eq(applied.term, applied.index == 0 ? 0 : 1 + applied.index / 100);
+    cr_assert(nk_bytes_equal(state, model_state(applied.index, expected)));
+    cr_assert_eq(lsm_durable_index(run->rig.db), applied.index);
+    run->durable = applied.index;
+    for (size_t key = 0; key < MODEL_KEYS; key++) {
+        get_and_compare(run, NULL, key, applied.index);
+    }
+    for (uint64_t index = applied.index + 1; index <= run->model.index; index++) {
+        model_write_entry(&run->model, index, run->rig.db);
+    }
+}
+
+static void close_all(struct run *run)
+{
+    drop_views(run);
+    end_work(run);
+    rig_close(&run->rig);
+}
+
+static void work_a_slice(struct run *run)
+{
+    if (run->working == NULL) {
+        run->working = lsm_engine_pick(run->rig.engine);
+    }
+    if (run->working != NULL) {
+        bool more = false;
+        size_t budget = nk_prng_chance(&run->prng, 500000) ? SIZE_MAX : 500;
+        cr_assert_eq(lsm_work(run->working, budget, &more), NK_OK);
+        if (!more || nk_prng_chance(&run->prng, 300000)) {
+            end_work(run);
+        }
+    }
+}
+
+static void take_or_check_view(struct run *run)
+{
+    struct held_view *held = &run->views[nk_prng_below(&run->prng, VIEWS_MAX)];
+    if (held->view == NULL) {
+        held->view = lsm_view_acquire(run->rig.db);
+        held->index = run->model.index;
+        return;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        get_and_compare(run, held->view, nk_prng_below(&run->prng, MODEL_KEYS), held->index);
+    }
+    iterate_and_compare(run, held->view, held->index);
+    if (nk_prng_chance(&run->prng, 500000)) {
+        lsm_view_release(&held->view);
+    }
+}
+
+static void step(struct run *run)
+{
+    uint64_t choice = nk_prng_below(&run->prng, 1000);
+    if (choice < 600) {
+        model_add_entry(&run->model, &run->prng);
+        model_write_entry(&run->model, run->model.index, run->rig.db);
+    } else if (choice < 750) {
+        get_and_compare(run, NULL, nk_prng_below(&run->prng, MODEL_KEYS), run->model.index);
+    } else if (choice < 850) {
+        take_or_check_view(run);
+    } else if (choice < 950) {
+        work_a_slice(run);
+    } else if (choice < 980) {
+        lsm_request_flush(run->rig.db);
+    } else if (choice < 990) {
+        compare_all(run);
+    } else {
+        close_all(run);
+        if (choice < 993) {
+            sim_fs_kill(run->rig.sim);
+        } else if (choice < 997) {
+            sim_fs_crash(run->rig.sim, &run->prng);
+        }
+        open_and_catch_up(run);
+    }
+}
+
+static void run_seed(uint64_t seed, uint64_t steps)
+{
+    struct run *run = calloc(1, sizeof *run);
+    cr_assert(run != NULL);
+    run->seed = seed;
+    nk_prng_init(&run->prng, seed);
+    model_init(&run->model, &run->prng);
+    struct lsm_options options = rig_options();
+    options.compression = (enum lsm_compression)nk_prng_below(&run->prng, 3);
+    options.filter_bits_per_key = nk_prng_chance(&run->prng, 200000) ? 0 : 10;
+    options.block_cache_bytes = nk_prng_chance(&run->prng, 300000) ? 0 : 24 << 10;
+    rig_init(&run->rig, seed, &options);
+    rig_must_open(&run->rig);
+    for (run->steps = 0; run->steps < steps; run->steps++) {
+        step(run);
+    }
+    compare_all(run);
+    close_all(run);
+    open_and_catch_up(run);
+    compare_all(run);
+    rig_deinit(&run->rig);
+    model_deinit(&run->model);
+    free(run);
+}
+
+Test(lsm_model, many_short_runs_agree_with_a_sorted_array)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        run_seed(seed, 800);
+    }
+}
+
+Test(lsm_model, long_runs_agree_with_a_sorted_array)
+{
+    for (uint64_t seed = 1001; seed <= 1003; seed++) {
+        run_seed(seed, 10000);
+    }
+}
