@@ -139,12 +139,16 @@ static void remember(void *visitor, struct nk_bytes key, struct nk_bytes value)
 {
     struct gossip *gossip = visitor;
     struct nk_cluster_member member;
-    (void)key;
     if (gossip_wire_read_member(value, &gossip->arena, &member) != NK_OK ||
         member.state != NK_MEMBER_ALIVE ||
         gossip_registry_find(&gossip->registry, member.node_id, member.role) != NULL ||
         gossip_registry_remember(&gossip->registry, &member, now_us(gossip)) != NK_OK) {
-        nk_log_warn(&gossip->env->log, target, "a saved registration is not readable");
+        struct nk_text name;
+        char memory[MEMBER_KEY_BYTES];
+        nk_text_init(&name, memory, sizeof memory);
+        nk_text_add_escaped(&name, key);
+        nk_log_warn(&gossip->env->log, target, "a saved registration is not readable",
+                    NK_LOG_TEXT("key", memory));
     } else {
         show_member(gossip, &member);
     }
@@ -430,7 +434,8 @@ static void publish_changes(struct gossip *gossip, uint64_t now)
         bool was_unsafe = gossip->epoch.unsafe;
         uint64_t epoch = gossip_epoch_next(&gossip->epoch, nk_wall_ms(&gossip->env->clock));
         if (gossip->epoch.unsafe && !was_unsafe) {
-            nk_log_warn(&gossip->env->log, target, "cannot save the epoch");
+            nk_log_warn(&gossip->env->log, target, "cannot save the epoch",
+                        NK_LOG_NUMBER("epoch", epoch));
         }
         nk_buf_clear(&gossip->frame);
         gossip_view_delta(gossip->view, epoch, &gossip->frame);

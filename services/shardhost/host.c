@@ -26,8 +26,9 @@
 #define HOUSEKEEPING_US       NK_US_PER_SEC
 #define ROUND_RETRY_US        NK_US_PER_SEC /* after a full disk */
 #define WORK_SLICE_BYTES      ((size_t)(64 * NK_MIB))
-#define LOG_SEGMENTS_CALM     ((int64_t)4) /* beyond it cold memtables that hold segments are flushed \
-                                            */
+
+/* Beyond it cold memtables that hold segments are flushed. */
+#define LOG_SEGMENTS_CALM     ((int64_t)4)
 #define LOG_SEGMENTS_RECYCLED 2
 
 uint64_t host_now_us(const struct host *host)

@@ -197,7 +197,7 @@ static void check_needed(const struct history *history)
                       entry->index > history->released[entry->shard] &&
                       i >= history->forgotten[entry->shard];
         if (needed) {
-            NK_ASSERT(i >= history->first || i >= history->entries_acknowledged);
+            NK_ASSERT(i >= history->first);
         }
         void_from[entry->shard] = nk_min_u64(void_from[entry->shard], entry->index);
     }
@@ -214,9 +214,9 @@ static void open_and_check(struct history *history)
         history->next = history->entries_acknowledged;
     }
     NK_ASSERT(history->next >= history->entries_acknowledged);
-    check_needed(history);
-    history->entry_count = history->next;
+    history->entry_count = history->next; /* the others were staged and never were */
     history->entries_acknowledged = history->next;
+    check_needed(history);
     history->running = false;
 }
 
@@ -228,7 +228,6 @@ static void end_life(struct history *history, bool power_loss)
     } else {
         sim_fs_kill(history->sim);
     }
-    /* What was staged and did not come back was never there. */
     open_and_check(history);
     memset(history->last, 0, sizeof history->last);
     for (size_t i = 0; i < history->entry_count; i++) {
@@ -236,6 +235,7 @@ static void end_life(struct history *history, bool power_loss)
     }
     for (size_t i = 0; i < SHARDS; i++) {
         history->last[i] = nk_max_u64(history->last[i], history->released[i]);
+        history->forgotten[i] = nk_min_size(history->forgotten[i], history->entry_count);
     }
 }
 

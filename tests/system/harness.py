@@ -30,7 +30,6 @@ WORK = BUILD / "tests/system/run"
 ROLES = ("gateway", "shardhost", "gossip", "admin")
 PATIENCE = 120  # seconds; bounds a hang, decides nothing
 
-EXIT_CONFIG = 78
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -86,7 +85,8 @@ def program(role):
     return str(path)
 
 
-def _die_with_parent():
+def die_with_parent():
+    """For preexec_fn: the child ends with the thread that started it."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -137,7 +137,7 @@ class Process:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=_die_with_parent, start_new_session=True,
+                preexec_fn=die_with_parent, start_new_session=True,
                 env={**os.environ, **self.environment})
         if wait:
             self.wait_ready()

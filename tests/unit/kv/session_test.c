@@ -1,8 +1,10 @@
 /* Idempotency keys. */
 
+#include <assert.h>
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "common/base/assert.h"
 #include "common/base/limits.h"
 
 #include "store.h"
@@ -318,5 +320,44 @@ Test(kv_session, the_queue_goes_on_after_a_restart)
     cr_expect_eq(store_count(&store, 's'), 2);
     cr_expect(put_keyed(&store, "y", "1").replayed);
     cr_expect_not(put_keyed(&store, "x", "1").replayed);
+    store_stop(&store);
+}
+
+/* ---- Bytes on disk ---- */
+
+static void expect_record(struct store *store, struct nk_bytes key, struct nk_bytes value,
+                          uint64_t expire_at_ms)
+{
+    struct lsm_entry entry;
+    struct nk_buf found = {0};
+    cr_assert_eq(lsm_get(store->db, key, LSM_DISK, &entry, &found), NK_OK);
+    cr_expect_eq(found.size, value.size);
+    for (size_t i = 0; i < value.size && i < found.size; i++) {
+        cr_expect_eq(found.data[i], value.data[i], "byte %zu: %#x", i, found.data[i]);
+    }
+    cr_expect_eq(entry.expire_at_ms, expire_at_ms);
+    nk_buf_deinit(&found);
+}
+
+Test(kv_session, records_are_what_the_format_says)
+{
+    static const char outcome[] =
+        "\x01\0\x03\0" /* version 1, no flag, NK_CONFLICT */
+        "\x57\x53\x10\xef\x75\x4c\x35\x61\x0d\x23\x63\x22\x28\xf1\x10\x89" /* fingerprint */
+        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"                                 /* no version */
+        "\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"                             /* found 3.1 */
+        "\x09\0\0\0\0\0\0\0\x07\0\0\0\0\0\0";                              /* expected 9.7 */
+    static_assert(sizeof outcome == 68, "its NUL is the last byte");
+    static const uint8_t place[] = {'q', 0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t entry[] = {1, 0xdc, 5, 0, 0, 0, 0, 0, 0, 'x', 'y'};
+    struct store store;
+    store_start(&store);
+    (void)store_put(&store, "a", "1");
+    struct request request = keyed_put("xy", "a", "2");
+    request.has_if_match = true;
+    request.if_match = (struct lsm_version){9, 7};
+    cr_assert_eq(store_apply(&store, &request).err, NK_CONFLICT);
+    expect_record(&store, nk_bytes_of_string("sxy"), nk_bytes_of(outcome, sizeof outcome), 1500);
+    expect_record(&store, nk_bytes_of(place, sizeof place), nk_bytes_of(entry, sizeof entry), 0);
     store_stop(&store);
 }

@@ -1,0 +1,140 @@
+#include "exchange.h"
+
+#include "common/base/alloc.h"
+#include "common/base/assert.h"
+#include "common/service/json.h"
+
+#include "daemon.h"
+
+static void answer_with(struct exchange *exchange, unsigned status, const char *content_type,
+                        struct MHD_Response *response);
+static void add_field(struct MHD_Response *response, const char *name, const char *value);
+
+static const char *header(struct nk_http_exchange *plain, const char *name)
+{
+    struct exchange *exchange = (struct exchange *)plain;
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+static void answer(struct nk_http_exchange *plain, const struct nk_http_answer *given)
+{
+    struct exchange *exchange = (struct exchange *)plain;
+    NK_ASSERT(given->status >= 200);
+    NK_ASSERT(given->status <= 599);
+    /* MUST_COPY only reads the bytes; the library's prototype has no const. */
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        given->body.size, (void *)(uintptr_t)given->body.data, MHD_RESPMEM_MUST_COPY);
+    NK_ASSERT(response != NULL);
+    for (size_t i = 0; i < given->field_count; i++) {
+        add_field(response, given->fields[i].name, given->fields[i].value);
+    }
+    answer_with(exchange, given->status, given->content_type, response);
+}
+
+static void answer_error(struct nk_http_exchange *plain, unsigned status, const char *code,
+                         const char *message, const struct nk_http_field *fields,
+                         size_t field_count)
+{
+    struct nk_buf body = {0};
+    struct nk_json json;
+    nk_json_init(&json, &body);
+    nk_json_open(&json, '{');
+    nk_json_name(&json, "error");
+    nk_json_open(&json, '{');
+    nk_json_name(&json, "code");
+    nk_json_text(&json, code);
+    nk_json_name(&json, "message");
+    nk_json_text(&json, message);
+    nk_json_close(&json, '}');
+    nk_json_close(&json, '}');
+    const struct nk_http_answer given = {
+        .status = status,
+        .content_type = "application/json",
+        .fields = fields,
+        .field_count = field_count,
+        .body = nk_buf_bytes(&body),
+    };
+    answer(plain, &given);
+    nk_buf_deinit(&body);
+}
+
+struct exchange *exchange_new(struct ops_http *http, struct MHD_Connection *connection,
+                              const char *target)
+{
+    static const struct nk_http_exchange_ops ops = {header, answer, answer_error};
+    struct exchange *exchange = nk_alloc_zero(1, sizeof *exchange);
+    exchange->http = http;
+    exchange->connection = connection;
+    exchange->target = nk_strdup(target);
+    exchange->plain.ops = &ops;
+    exchange->plain.method = "";
+    exchange->plain.path = exchange->target;
+    exchange->plain.query = "";
+    char *mark = strchr(exchange->target, '?');
+    if (mark != NULL) {
+        *mark = '\0';
+        exchange->plain.query = mark + 1;
+    }
+    return exchange;
+}
+
+void exchange_free(struct exchange **exchange)
+{
+    if (exchange == NULL || *exchange == NULL) {
+        return;
+    }
+    if ((*exchange)->response != NULL) {
+        MHD_destroy_response((*exchange)->response);
+    }
+    nk_buf_deinit(&(*exchange)->body);
+    nk_free((*exchange)->target);
+    nk_free(*exchange);
+    *exchange = NULL;
+}
+
+void exchange_answer_taken(struct exchange *exchange, unsigned status, const char *content_type,
+                           struct nk_buf *body)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer_with_free_callback(body->size, body->data, nk_free);
+    NK_ASSERT(response != NULL);
+    nk_buf_init(body);
+    answer_with(exchange, status, content_type, response);
+}
+
+void exchange_answer_error(struct exchange *exchange, unsigned status, const char *code,
+                           const char *message)
+{
+    answer_error(&exchange->plain, status, code, message, NULL, 0);
+}
+
+static void answer_with(struct exchange *exchange, unsigned status, const char *content_type,
+                        struct MHD_Response *response)
+{
+    struct MHD_Connection *connection = exchange->connection;
+    struct ops_http *http = exchange->http;
+    if (content_type != NULL) {
+        add_field(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    }
+    if (daemon_is_stopping(http)) {
+        add_field(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    }
+    NK_ASSERT(exchange->response == NULL); /* answered once */
+    exchange->response = response;
+    exchange->status = status;
+    bool owed = exchange->stage == EXCHANGE_SERVED;
+    int before =
+        atomic_exchange_explicit(&exchange->answer_state, ANSWER_THERE, memory_order_acq_rel);
+    if (before == ANSWER_SUSPENDED) {
+        MHD_resume_connection(connection);
+    }
+    if (owed) {
+        daemon_answered(http);
+    }
+}
+
+/* What is no header value (line breaks) the library refuses, and it is left out. */
+static void add_field(struct MHD_Response *response, const char *name, const char *value)
+{
+    (void)MHD_add_response_header(response, name, value);
+}

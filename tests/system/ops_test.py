@@ -1,0 +1,330 @@
+"""What operators rely on: the routes of all four processes, their metrics, their logs, the command
+line, ordered stops, and that nothing is left behind."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import unittest
+
+import grpc
+
+import clients
+import harness
+
+METRICS = {  # of the contract; those of the other processes are checked by what serves them
+    "gateway": ("kv_requests_total", "kv_request_duration_ms", "cluster_view_epoch"),
+    "shardhost": ("lsm_memtable_size_bytes", "lsm_sstable_count", "lsm_compaction_debt_bytes",
+                  "lsm_block_cache_hits_total", "lsm_block_cache_misses_total",
+                  "raft_leader_changes_total", "raft_elections_total", "raft_commit_index",
+                  "raft_term", "raft_leader", "raft_commit_ms", "raft_apply_ms", "read_index_ms",
+                  "wal_fsync_ms", "wal_records_total", "wal_segment_count", "disk_free_bytes"),
+    "gossip": ("swim_cluster_size", "swim_failed_members_total", "swim_probes_total",
+               "swim_rtt_ms", "swim_gossip_latency_ms", "membership_flaps_total",
+               "cluster_view_epoch"),
+    "admin": (),
+}
+EVERY_PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
+                 "process_start_time_seconds", "norikv_build_info")
+
+
+class Routes(harness.NodeTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with clients.channel(cls.node.rpc_address) as link:
+            client = clients.StubClient(link)
+            for number in range(50):
+                client.put(key=b"k%d" % number, value=b"v")
+                client.get(key=b"k%d" % number)
+            client.get(key=b"missing")
+            client.delete(key=b"k1")
+
+    def each_role(self):
+        for role in harness.ROLES:
+            with self.subTest(role):
+                yield role
+
+    def test_every_process_has_its_own_address_and_writes_it_down(self):
+        addresses = set()
+        for role in self.each_role():
+            run = self.node.run_file(role)
+            self.assertEqual(run["pid"], self.node.pid(role))
+            addresses.add(run["http_addr"])
+            self.assertNotEqual(run["http_addr"].rsplit(":", 1)[1], "0")
+        self.assertEqual(len(addresses), len(harness.ROLES))
+        self.assertEqual(self.node.run_file("server")["pid"], self.node.process.pid)
+
+    def test_health_quick_says_ok(self):
+        for role in self.each_role():
+            answer = self.node.http(role, "GET", "/health/quick")
+            self.assertEqual((answer.status, answer.body.strip()), (200, b"OK"))
+            self.assertEqual(answer.headers["Content-Type"].split(";")[0], "text/plain")
+
+    def test_health_tells_the_state_as_json(self):
+        for role in self.each_role():
+            answer = self.node.http(role, "GET", "/health")
+            self.assertEqual(answer.status, 200)
+            self.assertEqual(answer.headers["Content-Type"].split(";")[0], "application/json")
+            health = json.loads(answer.body)
+            self.assertEqual(health["status"], "healthy")
+            self.assertEqual(health["role"], role)
+            self.assertEqual(health["node_id"], "node0")
+            self.assertGreaterEqual(health["uptime_seconds"], 0)
+            self.assertEqual(health["total_shards"], 1024)
+            self.assertIsInstance(health["active_shards"], int)
+            self.assertIsInstance(health["nodes"], list)
+            self.assertIsInstance(health["shards"], list)
+
+    def test_the_shardhost_lists_its_shards(self):
+        health = json.loads(self.node.http("shardhost", "GET", "/health").body)
+        self.assertGreater(health["active_shards"], 0)
+        self.assertEqual(health["active_shards"], len(health["shards"]))
+        for shard in health["shards"]:
+            self.assertEqual(set(shard), {"id", "status", "is_leader", "raft_term", "commit_index",
+                                          "last_applied"})
+            self.assertEqual((shard["status"], shard["is_leader"]), ("healthy", True))
+            self.assertGreater(shard["raft_term"], 0)
+            self.assertGreaterEqual(shard["commit_index"], shard["last_applied"])
+
+    def test_liveness_and_readiness(self):
+        for role in self.each_role():
+            for path in ("/healthz", "/readyz"):
+                self.assertEqual(self.node.http(role, "GET", path).status, 200, path)
+
+    def test_head_is_get_without_the_body(self):
+        for role in self.each_role():
+            for path in ("/health", "/health/quick", "/healthz", "/readyz", "/metrics"):
+                answer = self.node.http(role, "HEAD", path)
+                self.assertEqual((answer.status, answer.body), (200, b""), path)
+
+    def test_other_paths_and_methods_are_refused_as_json(self):
+        for role in self.each_role():
+            answer = self.node.http(role, "GET", "/nope")
+            self.assertEqual(answer.status, 404)
+            self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
+            answer = self.node.http(role, "POST", "/health", body=b"x")
+            self.assertEqual(answer.status, 405)
+            self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
+
+    def test_cluster_and_targets_on_gateway_and_gossip(self):
+        for role in ("gateway", "gossip"):
+            view = json.loads(self.node.http(role, "GET", "/meta/cluster").body)
+            self.assertEqual([node["id"] for node in view["nodes"]], ["node0"])
+            targets = json.loads(self.node.http(role, "GET", "/meta/targets").body)
+            found = {(entry["labels"]["role"], entry["labels"]["node_id"], target)
+                     for entry in targets for target in entry["targets"]}
+            self.assertEqual(found, {(each, "node0", self.node.http_address(each))
+                                     for each in harness.ROLES})
+
+    # Metrics.
+
+    def metrics(self, role, accept=None):
+        answer = self.node.http(role, "GET", "/metrics", headers={"Accept": accept} if accept
+                                else {})
+        self.assertEqual(answer.status, 200)
+        return answer.headers["Content-Type"], answer.body.decode()
+
+    def test_promtool_accepts_the_metrics(self):
+        promtool = shutil.which("promtool")
+        self.assertIsNotNone(promtool, "package prometheus is missing: deploy/install-deps test")
+        for role in self.each_role():
+            content_type, text = self.metrics(role)
+            self.assertTrue(content_type.startswith("text/plain; version=0.0.4"), content_type)
+            check = subprocess.run([promtool, "check", "metrics"], input=text, text=True,
+                                   capture_output=True, check=False)
+            self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
+
+    def test_open_metrics_when_asked_for(self):
+        for role in self.each_role():
+            content_type, text = self.metrics(
+                role, "application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
+            self.assertTrue(content_type.startswith("application/openmetrics-text; version=1.0.0"),
+                            content_type)
+            self.assertTrue(text.endswith("# EOF\n"))
+            self.assertEqual(text.count("# EOF"), 1)
+            families = {}
+            for line in text.splitlines()[:-1]:
+                if line.startswith("# TYPE "):
+                    _, _, name, kind = line.split(" ")
+                    self.assertNotIn(name, families, "a family comes once")
+                    families[name] = kind
+                elif not line.startswith("#"):
+                    name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line).group(0)
+                    owner = self.family_of(name, families)
+                    self.assertIsNotNone(owner, line)
+            self.assertTrue(families)
+
+    @staticmethod
+    def family_of(name, families):
+        endings = {"counter": ("_total", "_created"), "gauge": ("",), "info": ("_info",),
+                   "histogram": ("_bucket", "_sum", "_count", "_created"), "unknown": ("",)}
+        for family, kind in families.items():
+            if any(name == family + ending for ending in endings[kind]):
+                return family
+        return None
+
+    def test_the_promised_metrics_are_there(self):
+        for role in self.each_role():
+            _, text = self.metrics(role)
+            names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+            for name in METRICS[role] + EVERY_PROCESS:
+                self.assertIn(name, names)
+
+    def test_requests_are_counted_by_operation_and_status(self):
+        _, text = self.metrics("gateway")
+        counts = {(labels["operation"], labels["status"]): value
+                  for labels, value in self.samples(text, "kv_requests_total")}
+        self.assertEqual(counts["put", "success"], 50)
+        self.assertGreaterEqual(counts["get", "success"], 51)
+        self.assertEqual(counts["delete", "success"], 1)
+        bounds = [labels["le"] for labels, _ in self.samples(text, "kv_request_duration_ms_bucket")
+                  if labels["operation"] == "put"]
+        self.assertEqual([float(bound) for bound in dict.fromkeys(bounds)],
+                         [0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, float("inf")])
+
+    def test_no_label_names_a_key_a_client_or_an_address(self):
+        allowed = {"operation", "status", "result", "level", "shard_id", "node_id", "le", "version",
+                   "commit", "compiler", "role"}
+        for role in self.each_role():
+            _, text = self.metrics(role)
+            used = set(re.findall(r'[{,]([a-zA-Z_]\w*)="', text))
+            self.assertLessEqual(used, allowed)
+
+    @staticmethod
+    def samples(text, name):
+        for match in re.finditer(rf"^{name}{{([^}}]*)}} (\S+)$", text, re.MULTILINE):
+            yield dict(re.findall(r'(\w+)="([^"]*)"', match.group(1))), float(match.group(2))
+
+    def test_every_line_of_the_log_is_one_json_object(self):
+        lines = self.node.log()
+        self.assertTrue(lines)
+        for line in lines:
+            self.assertLessEqual({"timestamp", "level", "target", "message", "fields"}, set(line))
+            self.assertRegex(line["timestamp"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+            self.assertIn(line["level"], ("debug", "info", "warn", "error"))
+            self.assertIsInstance(line["fields"], dict)
+
+
+class CommandLine(unittest.TestCase):
+    PROGRAMS = ("server", *harness.ROLES)
+
+    def run_program(self, name, *arguments, environment=None):
+        return subprocess.run([harness.program(name), *arguments], capture_output=True, text=True,
+                              timeout=harness.PATIENCE, check=False,
+                              env={**os.environ, **(environment or {})})
+
+    def test_help_names_flags_and_keys(self):
+        for name in self.PROGRAMS:
+            run = self.run_program(name, "--help")
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            self.assertIn(f"norikv-{name}", run.stdout)
+            for word in ("--node-id", "--rpc-addr", "--grpc-addr", "--http-addr", "--data-dir",
+                         "--config", "--seed-nodes", "--total-shards", "--replication-factor",
+                         "--log-level", "--print-config", "--version", "raft.lease_ms"):
+                self.assertIn(word, run.stdout, name)
+
+    def test_version_is_one_line(self):
+        for name in self.PROGRAMS:
+            run = self.run_program(name, "--version")
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            self.assertRegex(run.stdout, rf"^norikv-{name} \d+\.\d+\.\d+\b.*\n$")
+
+    def test_print_config_shows_values_and_origins_and_loads_again(self):
+        for name in self.PROGRAMS:
+            run = self.run_program(
+                name, "--print-config", "--node-id", "n1", "--data-dir", "/nowhere/at/all",
+                "--total-shards", "64", environment={"NORIKV_LOG_LEVEL": "warn"})
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            self.assertRegex(run.stdout, r"(?m)^node_id: \"n1\" +# flag --node-id$")
+            self.assertRegex(run.stdout, r"(?m)^  level: warn +# environment NORIKV_LOG_LEVEL$")
+            self.assertRegex(run.stdout, r"(?m)^  lease_ms: 900 +# default")
+            file = harness.make_directory(f"print-{name}") / "printed.yaml"
+            file.write_text(run.stdout, encoding="utf-8")
+            again = self.run_program(name, "--print-config", "--config", str(file))
+            self.assertEqual(again.returncode, 0, again.stderr)
+            self.assertEqual(self.values(again.stdout), self.values(run.stdout))
+        self.assertFalse(pathlib.Path("/nowhere").exists())
+
+    @staticmethod
+    def values(text):
+        return [re.sub(r"\s*# .*", "", line) for line in text.splitlines()]
+
+
+class LifeCycle(unittest.TestCase):
+    def node(self, *flags, **options):
+        node = harness.Node(harness.make_directory(self.id().rsplit(".", 1)[-1]), *flags, **options)
+        self.addCleanup(node.kill)
+        return node
+
+    def put_and_get(self, node):
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            client.put(key=b"a", value=b"1")
+            self.assertEqual(client.get(key=b"a").value, b"1")
+
+    def test_the_command_of_the_readme_serves(self):
+        node = self.node(keep_ports=True)
+        node.address_flags = lambda: ("--rpc-addr", f"127.0.0.1:{node.rpc_port}",
+                                      "--http-addr", f"127.0.0.1:{node.http_port}")
+        node.start()
+        self.assertEqual(node.rpc_address, f"127.0.0.1:{node.rpc_port}")
+        self.assertEqual(node.http_address(), f"127.0.0.1:{node.http_port}")
+        self.put_and_get(node)
+
+    def test_an_ordered_stop_ends_with_0_and_leaves_nothing(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            node = self.node() if number == signal.SIGTERM else node
+            node.start()
+            self.put_and_get(node)
+            self.assertEqual(node.stop(number), 0)
+
+    def test_children_die_with_a_killed_launcher(self):
+        node = self.node().start()
+        self.put_and_get(node)
+        node.kill_launcher()
+        node.start()
+        with clients.channel(node.rpc_address) as link:
+            self.assertEqual(clients.StubClient(link).get(key=b"a").value, b"1")
+
+    def test_a_killed_role_comes_back_by_itself(self):
+        node = self.node(keep_ports=True).start()
+        for role in harness.ROLES:
+            with self.subTest(role):
+                before = node.pid(role)
+                node.kill_role(role)
+                harness.wait_for(lambda: node.pid(role) not in (None, before), f"a new {role}")
+                node.wait_ready()
+                harness.wait_for(lambda: self.works(node), "service")
+
+    def works(self, node):
+        try:
+            self.put_and_get(node)
+            return True
+        except grpc.RpcError:
+            return False
+
+    def test_configuration_from_file_environment_and_flags(self):
+        directory = harness.make_directory("sources")
+        file = directory / "node.yaml"
+        file.write_text("cluster:\n  total_shards: 16\nlog:\n  level: warn\n", encoding="utf-8")
+        node = harness.Node(directory, "--config", str(file), "--log-level", "info",
+                            environment={"NORIKV_CLUSTER_TOTAL_SHARDS": "32"})
+        self.addCleanup(node.kill)
+        node.start()
+        health = json.loads(node.http("gateway", "GET", "/health").body)
+        self.assertEqual(health["total_shards"], 32)
+        self.assertTrue(any(line["level"] == "info" for line in node.log()))
+
+    def test_metrics_can_be_switched_off(self):
+        node = self.node("--set", "telemetry.prometheus.enabled=false").start()
+        for role in harness.ROLES:
+            self.assertEqual(node.http(role, "GET", "/metrics").status, 404)
+            self.assertEqual(node.http(role, "GET", "/healthz").status, 200)
+
+
+if __name__ == "__main__":
+    harness.main()

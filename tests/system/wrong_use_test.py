@@ -1,0 +1,176 @@
+"""Wrong use: one clear line, the right exit code, nothing damaged."""
+
+import os
+import socket
+import subprocess
+import unittest
+
+import clients
+import harness
+
+EXIT_CONFIG = 78
+EXIT_FAILURE = 1
+
+
+class WrongUse(unittest.TestCase):
+    def setUp(self):
+        self.directory = harness.make_directory(self.id().rsplit(".", 1)[-1])
+
+    def run_program(self, *arguments, name="server", environment=None):
+        return subprocess.run([harness.program(name), *arguments], capture_output=True, text=True,
+                              timeout=harness.PATIENCE, check=False, stdin=subprocess.DEVNULL,
+                              preexec_fn=harness.die_with_parent,
+                              env={**os.environ, **(environment or {})})
+
+    def basic(self, **changes):
+        flags = {"--node-id": "node0", "--rpc-addr": "127.0.0.1:0", "--http-addr": "127.0.0.1:0",
+                 "--data-dir": str(self.directory / "data"), **changes}
+        return [word for flag, value in flags.items() if value is not None
+                for word in (flag, value)]
+
+    def expect_one_line(self, run, code, *words):
+        """One line on stderr that has all the words, nothing on stdout."""
+        self.assertEqual(run.returncode, code, run.stderr)
+        self.assertEqual(run.stdout, "")
+        lines = run.stderr.splitlines()
+        self.assertEqual(len(lines), 1, run.stderr)
+        for word in words:
+            self.assertIn(word, lines[0])
+
+    def test_bad_configuration_is_one_line_and_78(self):
+        file = self.directory / "node.yaml"
+        file.write_text("raft:\n  leese_ms: 5\n", encoding="utf-8")
+        cases = (
+            (self.basic() + ["--nope"], "--nope"),
+            (self.basic() + ["--node-id"], "--node-id"),
+            (self.basic() + ["stray"], "stray"),
+            (self.basic() + ["--set", "raft.nope=1"], "raft.nope"),
+            (self.basic() + ["--config", str(file)], "node.yaml:2", "leese_ms", "raft.lease_ms"),
+            (self.basic() + ["--config", str(self.directory / "none.yaml")], "none.yaml"),
+            (self.basic(**{"--rpc-addr": "nonsense"}), "rpc_addr", "nonsense"),
+            (self.basic(**{"--rpc-addr": "127.0.0.1:99999"}), "rpc_addr", "99999"),
+            (self.basic(**{"--http-addr": ":8080"}), "http_addr", ":8080"),
+            (self.basic(**{"--node-id": "a b"}), "node_id", "a b"),
+            (self.basic(**{"--node-id": None}), "node_id"),
+            (self.basic(**{"--data-dir": None}), "data_dir"),
+            (self.basic(**{"--total-shards": "0"}), "total_shards", '"0"'),
+            (self.basic(**{"--total-shards": "65537"}), "total_shards", "65536"),
+            (self.basic(**{"--seed-nodes": "a:1"}), "seed_nodes"),
+            (self.basic(**{"--log-level": "loud"}), "log.level", "loud"),
+            (self.basic() + ["--set", "raft.lease_ms=2000"], "lease_ms", "election_timeout_min_ms"),
+        )
+        for name in ("server", "shardhost", "gateway", "gossip", "admin"):
+            for arguments, *words in cases:
+                with self.subTest(f"{name} {arguments[-2:]}"):
+                    self.expect_one_line(self.run_program(*arguments, name=name), EXIT_CONFIG,
+                                         *words)
+        self.expect_one_line(self.run_program(*self.basic(),
+                                              environment={"NORIKV_RAFT_LEASE_MS": "x"}),
+                             EXIT_CONFIG, "NORIKV_RAFT_LEASE_MS", '"x"')
+        self.assertFalse((self.directory / "data").exists(), "a refused start made a directory")
+
+    def expect_refused(self, codes, *words, **changes):
+        """A start that gets as far as the system: some log lines may come before the clear one."""
+        run = self.run_program(*self.basic(**changes))
+        self.assertIn(run.returncode, codes, run.stderr)
+        said = [line for line in run.stderr.splitlines() if all(word in line for word in words)]
+        self.assertTrue(said, run.stderr)
+        return run
+
+    def test_an_unwritable_data_dir_is_refused(self):
+        file = self.directory / "file"
+        file.write_text("not a directory", encoding="utf-8")
+        for path in (file, file / "below", "/proc/norikv"):
+            with self.subTest(path):
+                self.expect_refused((EXIT_FAILURE, EXIT_CONFIG), str(path),
+                                    **{"--data-dir": str(path)})
+        self.assertEqual(file.read_text(encoding="utf-8"), "not a directory")
+
+    def test_a_read_only_data_dir_is_refused(self):
+        """Root may write anywhere but on a read-only file system."""
+        path = self.directory / "read-only"
+        path.mkdir()
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(path)],
+                               capture_output=True, check=False)
+        if mount.returncode != 0:
+            path.chmod(0o500)
+            if os.geteuid() == 0:
+                raise unittest.SkipTest("root without the right to mount")
+        else:
+            self.addCleanup(subprocess.run, ["umount", str(path)], check=True)
+        self.expect_refused((EXIT_FAILURE, EXIT_CONFIG), str(path), **{"--data-dir": str(path)})
+
+    def running_node(self, *flags):
+        node = harness.Node(self.directory, *flags)
+        self.addCleanup(node.kill)
+        node.start()
+        with clients.channel(node.rpc_address) as link:
+            clients.StubClient(link).put(key=b"a", value=b"1")
+        return node
+
+    def expect_undamaged(self, node):
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            self.assertEqual(client.get(key=b"a").value, b"1")
+            client.put(key=b"b", value=b"2")
+
+    def test_a_second_node_on_one_data_dir_is_refused(self):
+        node = self.running_node()
+        before = {role: node.pid(role) for role in harness.ROLES}
+        self.expect_refused((EXIT_FAILURE, EXIT_CONFIG), str(node.data_dir))
+        self.assertEqual({role: node.pid(role) for role in harness.ROLES}, before)
+        self.expect_undamaged(node)
+        self.assertEqual(node.stop(), 0)
+        node.start()
+        self.expect_undamaged(node)
+
+    def test_a_second_shardhost_on_one_data_dir_is_refused(self):
+        node = self.running_node()
+        run = self.run_program(*self.basic(), name="shardhost")
+        self.assertIn(run.returncode, (EXIT_FAILURE, EXIT_CONFIG))
+        self.assertIn(str(node.data_dir), run.stderr)
+        self.expect_undamaged(node)
+
+    def test_other_total_shards_than_at_creation_are_refused_with_both_numbers(self):
+        node = self.running_node("--total-shards", "16")
+        self.assertEqual(node.stop(), 0)
+        before = self.files(node.data_dir)
+        self.expect_refused((EXIT_CONFIG,), "16", "32", **{"--total-shards": "32"})
+        self.assertEqual(self.files(node.data_dir), before)
+        node.start()
+        self.expect_undamaged(node)
+
+    @staticmethod
+    def files(directory):
+        """Names and contents of the data; run/ holds what belongs to a running process."""
+        return {path.relative_to(directory): path.read_bytes()
+                for part in ("raft", "lsm") for path in sorted((directory / part).rglob("*"))
+                if path.is_file()}
+
+    def test_a_port_in_use_is_refused(self):
+        for flag in ("--rpc-addr", "--http-addr"):
+            with self.subTest(flag), socket.socket() as other:
+                other.bind(("127.0.0.1", 0))
+                other.listen()
+                address = f"127.0.0.1:{other.getsockname()[1]}"
+                self.expect_refused((EXIT_FAILURE,), address, **{flag: address})
+
+    def test_a_port_in_use_for_the_last_child_ends_the_node(self):
+        first, step = harness.free_ports_apart(len(harness.ROLES))
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", first + step * (len(harness.ROLES) - 1)))
+            other.listen()
+            address = f"127.0.0.1:{other.getsockname()[1]}"
+            run = self.run_program(*self.basic(**{"--http-addr": f"127.0.0.1:{first}"}), "--set",
+                                   f"server.http_port_step={step}")
+        self.assertEqual(run.returncode, EXIT_FAILURE, run.stderr)
+        self.assertIn(address, run.stderr)
+        self.assertEqual(harness.processes_of(self.directory / "data"), {})
+
+    def test_a_foreign_address_is_refused(self):
+        self.expect_refused((EXIT_FAILURE, EXIT_CONFIG), "203.0.113.1",
+                            **{"--http-addr": "203.0.113.1:0"})
+
+
+if __name__ == "__main__":
+    harness.main()
