@@ -23,8 +23,8 @@ SERVED = ("grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto",
           "grpc/reflection/v1alpha/reflection.proto")
 
 # A restarted server is found again at once, and calls that fail are seen to fail.
-CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 20),
-                   ("grpc.min_reconnect_backoff_ms", 20), ("grpc.enable_retries", 0),
+CHANNEL_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.enable_retries", 0),
+                   ("grpc.min_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 200),
                    ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1),
                    ("grpc.use_local_subchannel_pool", 1))
 
@@ -34,10 +34,11 @@ def channel(address):
 
 
 def _make_stubs():
-    """Named after what they were made from, and renamed into place: several test programs may start
-    at once."""
+    """Named after what they were made from, and renamed into place: several test programs may
+    start at once."""
     proto = harness.SOURCE / "proto"
-    sources = [proto / file for file in PUBLIC] + [pathlib.Path(GRPC_PROTO, file) for file in SERVED]
+    sources = [proto / file for file in PUBLIC]
+    sources += [pathlib.Path(GRPC_PROTO, file) for file in SERVED]
     made_from = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     target = harness.BUILD / "tests/system" / f"stubs-{made_from[:16]}"
     if not target.exists():
@@ -95,8 +96,7 @@ class Client:
 
     def raw(self, path, body=b"", timeout=30):
         """A call of any method with any bytes; the answer's bytes."""
-        identity = lambda data: data
-        return self.link.unary_unary(path, identity, identity)(body, timeout=timeout)
+        return self.link.unary_unary(path)(body, timeout=timeout)
 
 
 class StubClient(Client):

@@ -129,7 +129,8 @@ class Semantics:
     def test_if_match_with_another_version_changes_nothing(self):
         first = self.put(self.key(), b"1")
         second = self.put(self.key(), b"2")
-        expected = f"version mismatch: expected {first[0]}.{first[1]}, found {second[0]}.{second[1]}"
+        expected = (f"version mismatch: expected {first[0]}.{first[1]}, "
+                    f"found {second[0]}.{second[1]}")
         for call, fields in ((self.client.put, {"value": b"3"}), (self.client.delete, {})):
             self.expect_error(Code.FAILED_PRECONDITION, expected, call, key=self.key(),
                               if_match=first, **fields)

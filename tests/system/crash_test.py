@@ -1,8 +1,8 @@
 """kill -9 under load: single processes at random, or all at once, again and again.
 
-Writers put all the time: plain, with idempotency keys, and counters by compare-and-set.  Every value
-is written by one operation only, so what a key holds in the end names the operation, and its version
-says when it was applied.  From that follows:
+Writers put all the time: plain, with idempotency keys, and counters by compare-and-set.  Every
+value is written by one operation only, so what a key holds in the end names the operation, and its
+version says when it was applied.  From that follows:
 
   1. the version of a key is never below one that was acknowledged      (nothing lost),
   2. a value whose write was acknowledged has exactly that version      (nothing changed, and
@@ -60,10 +60,10 @@ class Load:
     def __init__(self, address):
         self.address = address
         self.stopping = threading.Event()
-        self.acknowledged = itertools.count()
         self.acknowledged_count = 0
         self.failed_count = 0
         self.last_acknowledged = time.monotonic()
+        self.longest_gap = 0.0  # between two acknowledgements, since it was last set to 0
         self.lock = threading.Lock()
         self.by_key = collections.defaultdict(dict)  # key -> value -> Operation
         self.floor = collections.defaultdict(lambda: (0, 0))  # key -> highest acknowledged version
@@ -76,14 +76,18 @@ class Load:
         jobs += [(self._count, number) for number in range(COUNTER_WRITERS)]
         jobs.append((self._read, 0))
         for job, number in jobs:
-            self.threads.append(threading.Thread(target=self._run, args=(job, number)))
+            self.threads.append(threading.Thread(target=self._run, args=(job, number),
+                                                 daemon=True))
         for thread in self.threads:
             thread.start()
 
     def finish(self):
+        """Every operation under way comes to its end, and so do the threads."""
         self.stopping.set()
         for thread in self.threads:
-            thread.join()
+            thread.join(harness.PATIENCE)
+            if thread.is_alive():
+                self.violation("a writer gets no answer")
 
     def _run(self, job, number):
         with clients.channel(self.address) as link:
@@ -99,14 +103,14 @@ class Load:
     def acknowledge(self, operation, version):
         with self.lock:
             if operation.version not in (None, version):
-                self.violations.append(f"{operation.key}: {operation.idempotency_key} answered with "
-                                       f"{operation.version} and {version}")
-            if operation.refused and not operation.idempotency_key:
-                self.violations.append(f"{operation.key}: acknowledged after a refusal")
+                self.violations.append(f"{operation.key}: {operation.idempotency_key} answered "
+                                       f"with {operation.version} and {version}")
             operation.version = version
             self.floor[operation.key] = max(self.floor[operation.key], version)
             self.acknowledged_count += 1
-            self.last_acknowledged = time.monotonic()
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - self.last_acknowledged)
+            self.last_acknowledged = now
 
     def attempt(self, client, operation, **fields):
         """One try.  True: acknowledged; None: outcome unknown; False: surely no effect."""
@@ -144,7 +148,7 @@ class Load:
             self.record(operation)
             done = self.attempt(client, operation)
             if operation.idempotency_key:
-                while done is not True:
+                while done is not True and not self.violations:
                     done = self.attempt(client, operation)
                 old.append(operation)
                 if choice.random() < 0.2:
@@ -165,7 +169,7 @@ class Load:
             value = b"%d" % (int(now.value or b"0") + 1)
             operation = Operation(key, value, f"count/{number}/{serial}")
             done = None
-            while done is None:
+            while done is None and not self.violations:
                 done = self.attempt_increment(client, operation, now)
             if done:
                 with self.lock:
@@ -231,15 +235,12 @@ class Crash(unittest.TestCase):
         return victim
 
     def wait_acknowledged(self, load, more):
-        """Time from now to the first acknowledgement, once `more` have come."""
-        started = time.monotonic()
-        count = load.acknowledged_count
-        harness.wait_for(lambda: load.acknowledged_count > count or load.violations,
-                         f"service; {self.node.log_path}")
-        outage = time.monotonic() - started
-        harness.wait_for(lambda: load.acknowledged_count >= count + more or load.violations,
+        """The longest time without an acknowledgement until `more` have come."""
+        wanted = load.acknowledged_count + more
+        load.longest_gap = 0.0
+        harness.wait_for(lambda: load.acknowledged_count >= wanted or load.violations,
                          f"{more} writes; {self.node.log_path}")
-        return outage
+        return load.longest_gap
 
     def test_kills_lose_nothing_and_apply_nothing_twice(self):
         load = Load(self.node.rpc_address)
@@ -299,7 +300,7 @@ class Crash(unittest.TestCase):
     def report(self, load, outages):
         every = sorted(itertools.chain.from_iterable(outages.values()))
         print(f"{KILLS} kills, {load.acknowledged_count} acknowledged writes, "
-              f"{load.failed_count} calls failed meanwhile; to the first write after a kill: "
+              f"{load.failed_count} calls failed meanwhile; longest pause around a kill: "
               f"median {statistics.median(every):.3f} s, longest {every[-1]:.3f} s")
         for victim, times in sorted(outages.items()):
             print(f"  {victim}: {len(times)} times, median {statistics.median(times):.3f} s, "

@@ -5,7 +5,7 @@ What has a budget by configuration (write buffers, caches, the idempotency table
 here and is filled before the first measurement, so that what grows afterwards is a leak.
 
     NK_SOAK_SECONDS   length of the load that is measured (default 0: a fixed number of requests)
-    NK_CONNECTIONS    how many connections are abandoned (default 1000; the acceptance run: 10000)"""
+    NK_CONNECTIONS    how many connections are abandoned (default 1000; for acceptance 10000)"""
 
 import os
 import pathlib

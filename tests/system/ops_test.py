@@ -276,8 +276,8 @@ class LifeCycle(unittest.TestCase):
         self.put_and_get(node)
 
     def test_an_ordered_stop_ends_with_0_and_leaves_nothing(self):
+        node = self.node()
         for number in (signal.SIGTERM, signal.SIGINT):
-            node = self.node() if number == signal.SIGTERM else node
             node.start()
             self.put_and_get(node)
             self.assertEqual(node.stop(number), 0)
