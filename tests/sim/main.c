@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/assert.h"
 #include "common/base/plant.h"
 #include "common/base/text.h"
 #include "tests/sim/sim.h"
