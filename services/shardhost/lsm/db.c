@@ -151,6 +151,13 @@ static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
         db->flush.number_next = nk_max_u64(db->flush.number_next, file_number(inventory, i) + 1);
     }
     build_levels(db, catalog);
+    if (promised && inventory->has_manifest &&
+        nk_fs_sync_dir(db->engine->io.fs, db->directory) != NK_OK) {
+        /* Seed 233: whoever renamed this manifest into place may have died before its directory was
+         * synced; until it is, a power loss brings the former manifest back, and what the owner's
+         * log has dropped since would be lost. */
+        return lsm_fault_set(db->faults, NK_IO, db->directory, "", 0, "cannot sync directory");
+    }
     if (!promised) {
         err = lsm_manifest_rewrite(&db->manifest, &db->position, db->flush.number_next, db->levels);
     }

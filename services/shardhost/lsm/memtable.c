@@ -140,6 +140,10 @@ static struct lsm_entry entry_of(const struct lsm_memtable_node *node)
 static uint32_t key_bytes_at(struct nk_bytes key, size_t at)
 {
     uint32_t bytes = 0;
+    if (at + LINK_KEY_BYTES <= key.size) {
+        const uint8_t *from = key.data + at;
+        return (uint32_t)from[0] << 16 | (uint32_t)from[1] << 8 | from[2];
+    }
     for (size_t i = at; i < at + LINK_KEY_BYTES; i++) {
         bytes = bytes << 8 | (i < key.size ? key.data[i] : 0);
     }
