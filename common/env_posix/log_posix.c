@@ -1,7 +1,7 @@
 /* The log: JSON or text, one event a line.
  *
- *   {"timestamp":"2025-03-01T12:00:00.123Z","level":"info","target":"gateway","message":"listening",
- *    "fields":{"address":"0.0.0.0:7447","attempt":1}}
+ *   {"timestamp":"2025-03-01T12:00:00.123Z","level":"info","target":"gateway","message":
+ *    "listening","fields":{"address":"0.0.0.0:7447","attempt":1}}
  *   2025-03-01T12:00:00.123Z info  gateway: listening address="0.0.0.0:7447" attempt=1
  *
  * A line is at most PIPE_BUF (4096) bytes and written by one write(2): several processes share one

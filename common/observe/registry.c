@@ -20,7 +20,6 @@ static char *print_labels(const struct nk_metric *metric);
 static void add_escaped(struct nk_buf *out, const char *text);
 static bool is_name(const char *name, bool colon_allowed);
 static bool ends_with(const char *text, const char *ending);
-static bool is_new(struct family *family, const char *labels);
 
 void nk_registry_open(struct nk_registry **out_registry)
 {
@@ -82,6 +81,16 @@ void nk_series_show(struct nk_series *series, bool shown)
     atomic_store_explicit(&series->shown, shown, memory_order_relaxed);
 }
 
+bool family_has(struct family *family, const char *labels)
+{
+    for (struct nk_series *series = family->first; series != NULL; series = series->next) {
+        if (strcmp(series->labels, labels) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct nk_series *add_series(struct nk_registry *registry, const struct nk_metric *metric,
                                     enum metric_type type, void *counted)
 {
@@ -90,7 +99,7 @@ static struct nk_series *add_series(struct nk_registry *registry, const struct n
     struct nk_series *series = nk_alloc_zero(1, sizeof *series);
     series->shown = true;
     series->labels = print_labels(metric);
-    NK_INVARIANT(is_new(family, series->labels));
+    NK_INVARIANT(!family_has(family, series->labels));
     switch (type) {
     case METRIC_COUNTER:
         series->counter = counted;
@@ -184,14 +193,4 @@ static bool ends_with(const char *text, const char *ending)
     size_t size = strlen(text);
     size_t ending_size = strlen(ending);
     return size > ending_size && strcmp(text + size - ending_size, ending) == 0;
-}
-
-static bool is_new(struct family *family, const char *labels)
-{
-    for (struct nk_series *series = family->first; series != NULL; series = series->next) {
-        if (strcmp(series->labels, labels) == 0) {
-            return false;
-        }
-    }
-    return true;
 }

@@ -45,3 +45,6 @@ struct nk_registry {
 
 /* Reads the numbers of the process into its metrics; nothing without nk_registry_add_process. */
 void process_metrics_refresh(struct nk_registry *registry);
+
+/* For an invariant: looks at every series of the family. */
+bool family_has(struct family *family, const char *labels);
