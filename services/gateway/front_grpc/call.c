@@ -81,29 +81,30 @@ static void call_arrived(struct front_tag *tag, bool ok)
 
 static void call_begin(struct front_grpc *front, struct call *call)
 {
+    struct gateway_request *request = &call->request;
+    memset(request, 0, sizeof *request);
+    if (!front_message(call->arrival.payload, &call->message, &request->message)) {
+        front_reply(front, call->arrival.call, NULL, NK_INVALID, "the message cannot be read");
+        front->open_count--;
+        front_arrival_release(&call->arrival);
+        call_recycle(front, call);
+        return;
+    }
     call->pending = 2;
     call->response = NULL;
     call->hint_sent = false;
     call->closed_tag.event = call_closed;
     call->answered_tag.event = call_answered;
-    struct gateway_request *request = &call->request;
-    memset(request, 0, sizeof *request);
-    request->op = call->arrival.endpoint->method->op;
-    request->deadline_us = front_deadline_us(front, call->arrival.deadline);
-    request->done = call_done;
-    bool whole = front_message(call->arrival.payload, &call->message, &request->message);
-
     grpc_op close;
     memset(&close, 0, sizeof close);
     close.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
     close.data.recv_close_on_server.cancelled = &call->cancelled;
     front_start(call->arrival.call, &close, 1, &call->closed_tag);
-    if (whole) {
-        gateway_submit(front->gateway, request);
-    } else {
-        request->err = NK_INVALID;
-        call_done(request);
-    }
+
+    request->op = call->arrival.endpoint->method->op;
+    request->deadline_us = front_deadline_us(front, call->arrival.deadline);
+    request->done = call_done;
+    gateway_submit(front->gateway, request);
 }
 
 /* The loop thread; the event thread when the gateway refuses at once. */
