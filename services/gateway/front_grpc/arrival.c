@@ -8,6 +8,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/units.h"
 #include "services/gateway/status.h"
 
 /* The caller's clock and ours end at the same moment, but our answer needs time to travel: we give
@@ -42,6 +43,7 @@ void front_arrival_ask(struct front_arrival *arrival, struct front_endpoint *end
     arrival->call = NULL;
     arrival->payload = NULL;
     grpc_metadata_array_init(&arrival->metadata);
+    front_enter(front);
     front_lend(&arrival->tag);
     grpc_call_error error = grpc_server_request_registered_call(
         front->server, endpoint->handle, &arrival->call, &arrival->deadline, &arrival->metadata,
@@ -50,10 +52,14 @@ void front_arrival_ask(struct front_arrival *arrival, struct front_endpoint *end
     NK_ASSERT(error == GRPC_CALL_OK);
 }
 
-bool front_arrival_admit(struct front_arrival *arrival)
+bool front_arrival_admit(struct front_arrival *arrival, bool ok)
 {
     struct front_grpc *front = arrival->endpoint->front;
     const struct front_method *method = arrival->endpoint->method;
+    if (!ok) {
+        front_leave(front);
+        return false;
+    }
     if (!atomic_load(&front->stopping)) {
         method->ask(arrival->endpoint);
     }
@@ -165,5 +171,6 @@ static void replied(struct front_tag *tag, bool ok)
     }
     grpc_slice_unref(reply->text);
     grpc_call_unref(reply->call);
+    front_leave(reply->front);
     nk_free(reply);
 }

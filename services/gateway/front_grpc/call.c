@@ -71,7 +71,7 @@ static void call_arrived(struct front_tag *tag, bool ok)
 {
     struct call *call = NK_CONTAINER_OF(tag, struct call, arrival.tag);
     struct front_grpc *front = call->arrival.endpoint->front;
-    if (!ok || !front_arrival_admit(&call->arrival)) {
+    if (!front_arrival_admit(&call->arrival, ok)) {
         front_arrival_release(&call->arrival);
         call_recycle(front, call);
         return;
@@ -177,6 +177,7 @@ static void call_event(struct call *call)
     NK_ASSERT(front->open_count > 0);
     front->open_count--;
     call_recycle(front, call);
+    front_leave(front);
 }
 
 static void call_recycle(struct front_grpc *front, struct call *call)

@@ -48,9 +48,7 @@ struct front_grpc {
 
     _Atomic bool stopping;
     struct front_tag stopped_tag;
-    pthread_mutex_t lock; /* of `stopped` */
-    pthread_cond_t stopped_changed;
-    bool stopped; /* no call is left */
+    _Atomic size_t holder_count; /* who may still ask gRPC for something (server.c) */
 
     /* The event thread's own. */
     size_t open_count;         /* calls and streams that are being served */
@@ -88,6 +86,11 @@ void __tsan_release(void *address);
  * may be over when it returns. */
 void front_start(grpc_call *call, const grpc_op *ops, size_t op_count, struct front_tag *tag);
 
+/* Around the life of a call: from the asking for it to its release.  Any thread; the front may be
+ * gone after the last leave. */
+void front_enter(struct front_grpc *front);
+void front_leave(struct front_grpc *front);
+
 /* ---- A call that arrives, whatever its kind ---- */
 
 struct front_arrival {
@@ -99,13 +102,13 @@ struct front_arrival {
     grpc_byte_buffer *payload; /* NULL although there must be one: it was broken */
 };
 
-/* Asks for a call; tag.event follows, not ok when the server stops first. */
+/* Enters, and asks for a call; tag.event follows, not ok when the server stops first. */
 void front_arrival_ask(struct front_arrival *arrival, struct front_endpoint *endpoint,
                        void (*event)(struct front_tag *tag, bool ok));
 
-/* Counts the call in and asks for the next.  False: it must not be served, has been told so, and
- * `call` is gone. */
-bool front_arrival_admit(struct front_arrival *arrival);
+/* For tag.event, with its `ok`: counts the call in and asks for the next.  False: there is no call,
+ * or it must not be served and has been told so; `call` is gone, and who asked has left. */
+bool front_arrival_admit(struct front_arrival *arrival, bool ok);
 
 /* Frees what came with the call, not the call itself. */
 void front_arrival_release(struct front_arrival *arrival);
@@ -122,11 +125,15 @@ grpc_byte_buffer *front_buffer(struct nk_bytes bytes); /* a copy, as gRPC wants 
 uint64_t front_deadline_us(const struct front_grpc *front, gpr_timespec deadline);
 
 /* Ends a call at once: `message` (may be NULL; taken), then `err` by the table of status.h and
- * `text`, which is copied.  Takes the call over. */
+ * `text`, which is copied.  Takes the call over, and leaves for it. */
 void front_reply(struct front_grpc *front, grpc_call *call, grpc_byte_buffer *message,
                  enum nk_err err, const char *text);
 
 /* ---- One file each ---- */
+
+/* Has the server listen at options.address and writes front->address.  Errors: front_grpc_open;
+ * bind.c. */
+enum nk_err front_bind(struct front_grpc *front, const char *address, struct nk_text *reason);
 
 void front_call_ask(struct front_endpoint *endpoint);         /* call.c */
 void front_call_forget(struct front_grpc *front);             /* frees recycled calls */
@@ -137,6 +144,7 @@ void front_health_poll(struct front_grpc *front); /* tells the watches if someth
 void front_reflection_ask(struct front_endpoint *endpoint); /* reflection.c */
 void front_unknown_ask(struct front_grpc *front);           /* unknown.c: all other methods */
 
-/* gRPC's own log lines go to `log` (borrowed) from begin to end.  Any thread; log.c. */
+/* gRPC's own log lines go to `log` (borrowed; NULL: nowhere) from begin to end.  Any thread; log.c.
+ */
 void front_log_begin(const struct nk_log *log);
 void front_log_end(void);

@@ -73,7 +73,7 @@ static void check_arrived(struct front_tag *tag, bool ok)
 {
     struct check_call *call = NK_CONTAINER_OF(tag, struct check_call, arrival.tag);
     struct front_grpc *front = call->arrival.endpoint->front;
-    if (ok && front_arrival_admit(&call->arrival)) {
+    if (front_arrival_admit(&call->arrival, ok)) {
         bool known = false;
         enum nk_err err = read_service(call->arrival.payload, &known);
         if (err != NK_OK) {
@@ -95,7 +95,7 @@ static void health_watch_arrived(struct front_tag *tag, bool ok)
 {
     struct health_watch *watch = NK_CONTAINER_OF(tag, struct health_watch, arrival.tag);
     struct front_grpc *front = watch->arrival.endpoint->front;
-    if (!ok || !front_arrival_admit(&watch->arrival)) {
+    if (!front_arrival_admit(&watch->arrival, ok)) {
         front_arrival_release(&watch->arrival);
         nk_free(watch);
         return;

@@ -146,5 +146,7 @@ static void let_go(struct front_stream *stream)
         grpc_byte_buffer_destroy(unsent);
     }
     grpc_call_unref(stream->call);
+    struct front_grpc *front = stream->front;
     stream->release(stream);
+    front_leave(front);
 }

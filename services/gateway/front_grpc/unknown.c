@@ -27,6 +27,7 @@ void front_unknown_ask(struct front_grpc *front)
     call->front = front;
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
+    front_enter(front);
     front_lend(&call->tag);
     grpc_call_error error =
         grpc_server_request_call(front->server, &call->call, &call->details, &call->metadata,
@@ -51,6 +52,8 @@ static void unknown_arrived(struct front_tag *tag, bool ok)
         nk_text_add_bytes(&text, method);
         gateway_utf8_sanitize(memory);
         front_reply(call->front, call->call, NULL, NK_UNSUPPORTED, memory);
+    } else {
+        front_leave(call->front);
     }
     grpc_call_details_destroy(&call->details);
     grpc_metadata_array_destroy(&call->metadata);

@@ -35,7 +35,7 @@ static void watch_arrived(struct front_tag *tag, bool ok)
 {
     struct watch_call *call = NK_CONTAINER_OF(tag, struct watch_call, arrival.tag);
     struct front_grpc *front = call->arrival.endpoint->front;
-    if (!ok || !front_arrival_admit(&call->arrival)) {
+    if (!front_arrival_admit(&call->arrival, ok)) {
         front_arrival_release(&call->arrival);
         nk_free(call);
         return;
