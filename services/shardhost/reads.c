@@ -1,8 +1,9 @@
 /* Gets.  A read point is found first, then the value.
  *
  * Read point (thesis 6.4): "lease" answers at the commit index while the leader's lease holds, and
- * falls back to a confirmed read index; "linearizable" always confirms; "bounded_staleness" and
- * "stale_ok" take whatever is applied here.
+ * falls back to a confirmed read index; "linearizable" always confirms; "stale_ok" takes whatever
+ * is applied here.  "bounded_staleness" goes the way of "lease": the only replica there is leads,
+ * and what it has applied is either all there is or, after a start, of unknown age.
  *
  * Value: memtables, filters and cached blocks decide on the loop; else the get goes to a read
  * worker with a snapshot.
@@ -188,7 +189,7 @@ static bool mode_of(const struct pending *pending, struct nk_arena *arena, enum 
         {"lease", READ_LEASE},
         {"linearizable", READ_CONFIRMED},
         {"strong", READ_CONFIRMED},
-        {"bounded_staleness", READ_LOCAL},
+        {"bounded_staleness", READ_LEASE},
         {"stale_ok", READ_LOCAL},
         {"eventual", READ_LOCAL},
     };

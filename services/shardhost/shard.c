@@ -380,6 +380,13 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
 {
     struct host *host = shard->host;
     bool is_put = op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT;
+    enum kv_op command = is_put ? KV_OP_PUT : KV_OP_DELETE;
+    /* Gateways read more leniently than the library that carries requests out. */
+    if (kv_request_check(shard->kv, command, request) != NK_OK) {
+        wire_reply(host, caller, NK_INVALID,
+                   "the request is no valid protobuf message of its type, or beyond a limit", NULL);
+        return;
+    }
     if (host->disk_full && is_put) {
         wire_reply(host, caller, NK_NO_SPACE, "DISK_FULL", NULL);
         return;
@@ -389,7 +396,7 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
         return;
     }
     struct pending *pending = pending_new(host, caller, op, deadline_us, nk_bytes_of(NULL, 0));
-    enum nk_err err = shard_propose(shard, is_put ? KV_OP_PUT : KV_OP_DELETE, request, pending);
+    enum nk_err err = shard_propose(shard, command, request, pending);
     if (err == NK_BUSY) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: too many writes wait in this shard", NULL);
         pending_free(host, &pending);

@@ -1,0 +1,43 @@
+#pragma once
+
+/* A shardhost role on a stage, and short ways to ask it.  The asking gateway is one partner. */
+
+#include "proto/norikv/internal/v1/shard.pb-c.h"
+#include "proto/norikv/v1/kv.pb-c.h"
+#include "tests/unit/stage/stage.h"
+
+#define HOSTING_SHARD ((uint32_t)3) /* whom all requests ask */
+
+struct hosting {
+    struct stage stage;
+    void *role;
+    nk_peer gateway;
+    uint64_t id_next;
+};
+
+void hosting_open(struct hosting *hosting);
+void hosting_close(struct hosting *hosting);
+
+/* kill -9 and a new start on the same files; nothing has run yet. */
+void hosting_restart(struct hosting *hosting);
+
+/* Sends one request; returns its id. */
+uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
+                      struct nk_bytes request);
+uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *value);
+uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *consistency);
+
+/* One tick: what it began, and answers, but no job. */
+void hosting_tick(struct hosting *hosting);
+
+/* Until nothing is under way. */
+void hosting_settle(struct hosting *hosting);
+
+/* The answer to a request; NULL: none yet. */
+const Norikv__Internal__V1__ShardReply *hosting_reply(struct hosting *hosting, uint64_t id);
+
+/* The answer's `err`; asserts that there is one. */
+enum nk_err hosting_err(struct hosting *hosting, uint64_t id);
+
+/* The value that a get was answered with: "" for a missing key.  Lives until hosting_close. */
+const char *hosting_value(struct hosting *hosting, uint64_t id);
