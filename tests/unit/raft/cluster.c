@@ -322,6 +322,24 @@ static void trace_node(struct cluster *cluster, size_t position, const char *wha
     trace_line(cluster, &text, false);
 }
 
+/* What became durable or was applied; not part of the hash, as it only repeats what follows. */
+static void trace_disk(struct cluster *cluster, size_t position, const char *what, uint64_t first,
+                       const char *between, uint64_t second)
+{
+    if (cluster->options.trace == NULL || !cluster->options.trace_disks) {
+        return;
+    }
+    char line[128];
+    struct nk_text text;
+    nk_text_init(&text, line, sizeof line);
+    nk_text_add_u64(&text, position + 1);
+    nk_text_add(&text, what);
+    nk_text_add_u64(&text, first);
+    nk_text_add(&text, between);
+    nk_text_add_u64(&text, second);
+    cluster->options.trace(cluster->options.trace_ctx, cluster->now_ms, line);
+}
+
 static void observe(struct cluster *cluster, size_t position)
 {
     struct member *member = &cluster->members[position];
@@ -494,6 +512,13 @@ static void persist_finish(struct cluster *cluster, size_t position)
         member->persists_tail = &member->persists;
     }
     persist_write(&member->disk, persist, persist->entry_count);
+    if (persist->entry_count > 0) {
+        raft_index last = member->disk.last;
+        trace_disk(cluster, position, " has on disk ", disk_term(&member->disk, last), ".", last);
+    } else {
+        trace_disk(cluster, position, " has on disk term=", persist->term,
+                   " vote=", persist->voted_for);
+    }
     for (size_t i = 0; i < persist->message_count; i++) {
         message_send(cluster, &persist->messages[i]);
     }
@@ -547,6 +572,8 @@ static void apply_finish(struct cluster *cluster, size_t position,
                 happening->applied);
     }
     member->applied = happening->applied;
+    trace_disk(cluster, position, " applies ",
+               history_at(cluster, happening->applied)->committed.term, ".", happening->applied);
     member->kept = nk_max_u64(member->kept, member->disk.flushed);
     while (member->kept < member->applied &&
            disk_term(&member->disk, member->kept + 1) ==

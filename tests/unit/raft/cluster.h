@@ -30,6 +30,7 @@ struct cluster_options {
     void (*trace)(void *trace_ctx, uint64_t now_ms, const char *line);
     void *trace_ctx;
     bool trace_heartbeats; /* also appends without entries, and answers that tell nothing new */
+    bool trace_disks;      /* also what has become durable and what has been applied */
 };
 
 /* Fast, reliable defaults: 10 ms network, 2 ms disk, election timeout 1000..2000 ms. */
