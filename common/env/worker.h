@@ -35,6 +35,7 @@ struct nk_worker_ops {
 struct nk_worker {
     const struct nk_worker_ops *ops;
     void *ctx;
+    unsigned background_threads; /* jobs of that lane that run at once; 0: unknown */
 };
 
 NK_MUST_CHECK static inline enum nk_err nk_worker_submit(const struct nk_worker *worker,

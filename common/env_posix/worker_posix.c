@@ -147,7 +147,8 @@ static void wake(void *ctx)
 struct nk_worker env_posix_worker(struct env_posix_worker *worker)
 {
     static const struct nk_worker_ops ops = {submit, wake};
-    return (struct nk_worker){&ops, worker};
+    unsigned threads = worker->lanes[NK_LANE_BACKGROUND].thread_count;
+    return (struct nk_worker){&ops, worker, threads};
 }
 
 /* ---- The loop's side ---- */

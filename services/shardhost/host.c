@@ -49,13 +49,9 @@ void host_fail(struct host *host, enum nk_err err, const char *what, const char 
 
 /* ---- Shards ---- */
 
-static void work_run(struct nk_job *job);
-static void work_done(struct nk_job *job);
-
 static void add_shard(struct host *host, struct shard *shard)
 {
-    shard->work.run = work_run;
-    shard->work.done = work_done;
+    lsm_set_user(shard->db, shard);
     host->by_id[shard->id] = shard;
     nk_list_append(&host->shards, &shard->link);
 }
@@ -197,58 +193,58 @@ static void round_done(struct nk_job *job)
 
 /* ---- Background work of the trees ---- */
 
+/* One slice of one shard's tree. */
+struct work {
+    struct nk_job job;
+    struct shard *shard;
+    enum nk_err err;
+};
+
 static void work_run(struct nk_job *job)
 {
-    struct shard *shard = NK_CONTAINER_OF(job, struct shard, work);
+    struct work *work = NK_CONTAINER_OF(job, struct work, job);
     bool more;
-    shard->work_err = lsm_work(shard->db, WORK_SLICE_BYTES, &more);
+    work->err = lsm_work(work->shard->db, WORK_SLICE_BYTES, &more);
 }
 
 static void work_done(struct nk_job *job)
 {
-    struct shard *shard = NK_CONTAINER_OF(job, struct shard, work);
+    struct work *work = NK_CONTAINER_OF(job, struct work, job);
+    struct shard *shard = work->shard;
     struct host *host = shard->host;
+    enum nk_err err = work->err;
+    nk_free(work);
     host->jobs_running--;
-    shard->working = false;
-    if (shard->work_err == NK_NO_SPACE) {
+    shard->works--;
+    if (err == NK_NO_SPACE) {
         host->disk_full = true;
-        shard->wait_until_us = host_now_us(host) + ROUND_RETRY_US;
-    } else if (shard->work_err == NK_IO) {
+        shard->wait_for_space = true;
+    } else if (err == NK_IO) {
         const struct lsm_fault *fault = lsm_last_fault(shard->db);
-        host_fail(host, NK_IO, "a flush failed", fault->file, fault->offset);
-    } else if (shard->work_err != NK_OK) {
-        shard_fence(shard, shard->work_err, "flushing");
+        host_fail(host, NK_IO, "background work of a shard failed", fault->file, fault->offset);
+    } else if (err != NK_OK) {
+        shard_fence(shard, err, "flushing or compacting");
     }
-    lsm_work_ended(shard->db);
-    if (shard->work_err == NK_OK) {
-        raftlog_release(host->log, shard->id, lsm_durable_index(shard->db));
-    }
-}
-
-static struct shard *shard_of_db(struct host *host, const struct lsm_db *db)
-{
-    for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
-        struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
-        if (shard->db == db) {
-            return shard;
-        }
-    }
-    NK_ASSERT(!"the engine knows only databases of shards");
-    return NULL;
+    lsm_work_ended(shard->db, host_now_us(host));
+    raftlog_release(host->log, shard->id, lsm_durable_index(shard->db));
 }
 
 static void begin_work(struct host *host)
 {
-    uint64_t now_us = host_now_us(host);
     struct lsm_db *db;
-    while (host->fault == NK_OK && (db = lsm_engine_pick(host->engine)) != NULL) {
-        struct shard *shard = shard_of_db(host, db);
-        if (shard->state == SHARD_FENCED || shard->wait_until_us > now_us ||
-            nk_worker_submit(&host->env->worker, NK_LANE_BACKGROUND, &shard->work) != NK_OK) {
-            lsm_work_ended(db);
+    while (host->fault == NK_OK &&
+           (db = lsm_engine_pick(host->engine, host_now_us(host))) != NULL) {
+        struct shard *shard = lsm_user(db);
+        struct work *work = nk_alloc_zero(1, sizeof *work);
+        work->job.run = work_run;
+        work->job.done = work_done;
+        work->shard = shard;
+        if (nk_worker_submit(&host->env->worker, NK_LANE_BACKGROUND, &work->job) != NK_OK) {
+            lsm_work_ended(db, host_now_us(host));
+            nk_free(work);
             return; /* the next burst or the housekeeping tries again */
         }
-        shard->working = true;
+        shard->works++;
         host->jobs_running++;
     }
 }
@@ -287,7 +283,7 @@ static void mind_log(struct host *host)
     NK_ASSERT(shard != NULL);
     if (lsm_durable_index(shard->db) >= index) {
         raftlog_release(host->log, id, lsm_durable_index(shard->db));
-    } else if (!shard->working && shard->state == SHARD_RUNNING) {
+    } else if (!lsm_flush_pending(shard->db) && shard->state == SHARD_RUNNING) {
         lsm_request_flush(shard->db);
     }
 }
@@ -297,7 +293,12 @@ static void housekeeping(struct host *host, uint64_t now_us)
     host->minded_us = now_us;
     mind_disk(host);
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
-        shard_sweep(NK_CONTAINER_OF(at, struct shard, link), now_us);
+        struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
+        shard_sweep(shard, now_us);
+        if (shard->wait_for_space && shard->state == SHARD_RUNNING) {
+            shard->wait_for_space = false; /* the next try tells whether there is some */
+            lsm_resume_work(shard->db);
+        }
     }
 }
 
@@ -339,6 +340,7 @@ static uint64_t role_tick(void *role)
     mind_health(host);
     uint64_t next_us = nk_member_tick(host->member);
     next_us = nk_min_u64(next_us, host->minded_us + HOUSEKEEPING_US);
+    next_us = nk_min_u64(next_us, lsm_engine_next_us(host->engine));
     if (nk_heap_peek(&host->timers) != NULL) {
         next_us = nk_min_u64(next_us, nk_heap_peek(&host->timers)->order);
     }
@@ -683,6 +685,9 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
             .block_cache_bytes = config->lsm.block_cache_bytes,
             .filter_bits_per_key = config->lsm.filter_bits_per_key,
             .compression = (enum lsm_compression)config->lsm.compression,
+            .max_background_jobs = config->lsm.max_background_jobs > 0
+                                       ? config->lsm.max_background_jobs
+                                       : context->env->worker.background_threads,
         };
         lsm_engine_open(&context->env->fs, &options, &host->engine);
         metrics_open(host);

@@ -9,7 +9,7 @@
  *   metrics.c   what the role says about itself
  *
  * One loop thread owns everything here.  Worker threads see only the job they run: the running
- * round of the raft log, one database's lsm_work, one read with its snapshot. */
+ * round of the raft log, slices of lsm_work, reads with their snapshots. */
 
 #include "common/base/heap.h"
 #include "common/base/list.h"
@@ -72,13 +72,11 @@ struct shard {
     struct nk_list runnable;   /* gets at their read point, until the current step is over */
     bool running;              /* shard_step is emptying `runnable` */
     struct nk_heap_node timer; /* next raft tick; order in us */
-    struct nk_job work;        /* lsm_work */
-    enum nk_err work_err;
-    uint64_t wait_until_us; /* after a full disk: no lsm_work before */
-    bool working;
-    size_t readers;          /* read jobs under way */
-    struct nk_list link;     /* host->shards */
-    uint64_t proposed_at_us; /* oldest proposal not committed, 0: none; for raft_commit_ms */
+    size_t works;              /* lsm_work jobs under way */
+    bool wait_for_space;       /* its work is held until the disk has room again */
+    size_t readers;            /* read jobs under way */
+    struct nk_list link;       /* host->shards */
+    uint64_t proposed_at_us;   /* oldest proposal not committed, 0: none; for raft_commit_ms */
     struct shard_meters *meters;
 };
 

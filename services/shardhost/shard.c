@@ -84,6 +84,7 @@ void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
     /* Proposed writes may be in the log and be applied after a repair: their outcome is unknown. */
     refuse_all(shard, &shard->proposed, NK_TIMEOUT, "COMMIT_TIMEOUT: shard was fenced");
     nk_heap_remove(&shard->host->timers, &shard->timer);
+    lsm_hold_work(shard->db);
     atomic_store(&nk_health_row(shard->host->context->health, shard->id)->status,
                  NK_SHARD_UNAVAILABLE);
 }
@@ -559,7 +560,7 @@ void shard_close(struct shard **shard_p)
     if (shard == NULL) {
         return;
     }
-    NK_ASSERT(!shard->working);
+    NK_ASSERT(shard->works == 0);
     NK_ASSERT(shard->readers == 0);
     struct nk_list *lists[] = {&shard->waiting, &shard->proposed, &shard->reading,
                                &shard->runnable};

@@ -86,7 +86,7 @@ static const struct nk_worker_ops worker_ops = {submit, wake};
 
 void sim_worker_attach(struct sim_process *process)
 {
-    process->env.worker = (struct nk_worker){&worker_ops, process};
+    process->env.worker = (struct nk_worker){&worker_ops, process, 2};
 }
 
 void sim_worker_drain(struct sim_process *process)

@@ -83,7 +83,7 @@ void kv_commit(struct kv *kv, struct lsm_version version)
     nk_put_u64(image + 5, kv->time_ms);
     nk_put_u64(image + 13, kv->queue.first);
     nk_put_u64(image + 21, kv->queue.next);
-    lsm_commit(kv->db, version, nk_bytes_of(image, sizeof image));
+    lsm_commit(kv->db, version, kv->time_ms, nk_bytes_of(image, sizeof image));
 }
 
 void kv_key_make(struct kv_key *key, enum kv_space space, struct nk_bytes name)

@@ -47,6 +47,7 @@ void lsm_catalog_put_position(struct nk_buf *out, const struct lsm_position *pos
     put_varint(out, FIELD_POSITION);
     put_varint(out, position->applied.term);
     put_varint(out, position->applied.index);
+    put_varint(out, position->time_ms);
     put_bytes(out, nk_bytes_of(position->state, position->state_size));
 }
 
@@ -67,7 +68,9 @@ void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_ta
     put_varint(out, meta->tombstone_count);
     put_varint(out, meta->index_min);
     put_varint(out, meta->index_max);
+    put_varint(out, meta->expire_count);
     put_varint(out, meta->expire_min_ms);
+    put_varint(out, meta->expire_max_ms);
     put_bytes(out, meta->smallest);
     put_bytes(out, meta->largest);
 }
@@ -98,9 +101,11 @@ static bool read_position(struct nk_reader *reader, struct lsm_catalog *catalog)
     struct lsm_position position = {.state_size = 0};
     position.applied.term = nk_read_varint(reader);
     position.applied.index = nk_read_varint(reader);
+    position.time_ms = nk_read_varint(reader);
     struct nk_bytes state = nk_read_bytes(reader, nk_read_varint(reader));
     if (reader->failed || state.size > LSM_STATE_BYTES_MAX ||
-        position.applied.index < catalog->position.applied.index) {
+        position.applied.index < catalog->position.applied.index ||
+        position.time_ms < catalog->position.time_ms) {
         return false;
     }
     position.state_size = state.size;
@@ -152,7 +157,9 @@ static bool read_add(struct nk_reader *reader, struct lsm_catalog *catalog)
     meta->tombstone_count = nk_read_varint(reader);
     meta->index_min = nk_read_varint(reader);
     meta->index_max = nk_read_varint(reader);
+    meta->expire_count = nk_read_varint(reader);
     meta->expire_min_ms = nk_read_varint(reader);
+    meta->expire_max_ms = nk_read_varint(reader);
     if (!read_key(reader, catalog, &meta->smallest) || !read_key(reader, catalog, &meta->largest) ||
         level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next ||
         nk_bytes_compare(meta->smallest, meta->largest) > 0 ||

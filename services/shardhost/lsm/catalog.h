@@ -9,6 +9,7 @@
 /* Everything a flush changes, in one atomic step. */
 struct lsm_position {
     struct lsm_version applied;
+    uint64_t time_ms; /* the owner's: what expires up to then is dead for good */
     size_t state_size;
     uint8_t state[LSM_STATE_BYTES_MAX];
 };

@@ -118,18 +118,26 @@ static enum nk_err read_catalog(struct lsm_db *db, const struct inventory *inven
     return NK_OK;
 }
 
-static void build_levels(struct lsm_db *db, const struct lsm_catalog *catalog)
+static enum nk_err build_levels(struct lsm_db *db, const struct lsm_catalog *catalog)
 {
-    lsm_levels_new(&db->levels);
+    struct lsm_levels *nothing = NULL;
+    struct lsm_level_table *added = nk_alloc_zero(catalog->table_count, sizeof *added);
     for (size_t i = 0; i < catalog->table_count; i++) {
-        struct lsm_table *table = NULL;
-        struct lsm_levels *next = NULL;
-        lsm_table_new(&db->engine->io, db->directory, db->faults, &catalog->tables[i].meta, &table);
-        lsm_levels_with_table(db->levels, catalog->tables[i].level, table, &next);
-        lsm_table_release(&table);
-        lsm_levels_release(&db->levels);
-        db->levels = next;
+        added[i].level = catalog->tables[i].level;
+        lsm_table_new(&db->engine->io, db->directory, db->faults, &catalog->tables[i].meta,
+                      &added[i].table);
     }
+    struct lsm_change change = {.added = added, .added_count = catalog->table_count};
+    lsm_levels_new(&nothing);
+    lsm_levels_apply(nothing, &change, &db->levels);
+    for (size_t i = 0; i < catalog->table_count; i++) {
+        lsm_table_release(&added[i].table);
+    }
+    nk_free(added);
+    lsm_levels_release(&nothing);
+    return lsm_levels_valid(db->levels)
+               ? NK_OK
+               : corrupt(db, LSM_MANIFEST_NAME, "tables of one level overlap");
 }
 
 static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
@@ -142,15 +150,19 @@ static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
     }
     db->position = catalog->position;
     db->index_written = catalog->position.applied.index;
-    db->durable_index = catalog->position.applied.index;
+    db->durable = catalog->position;
     db->flush.directory_made = inventory->has_manifest;
     /* A file that was removed without a sync of the directory may come back after a crash: numbers
      * that were seen are not used again. */
-    db->flush.number_next = catalog->number_next;
+    uint64_t number_next = catalog->number_next;
     for (size_t i = 0; i < file_count(inventory); i++) {
-        db->flush.number_next = nk_max_u64(db->flush.number_next, file_number(inventory, i) + 1);
+        number_next = nk_max_u64(number_next, file_number(inventory, i) + 1);
     }
-    build_levels(db, catalog);
+    atomic_init(&db->number_next, number_next);
+    err = build_levels(db, catalog);
+    if (err != NK_OK) {
+        return err;
+    }
     if (promised && inventory->has_manifest &&
         nk_fs_sync_dir(db->engine->io.fs, db->directory) != NK_OK) {
         /* Seed 233: whoever renamed this manifest into place may have died before its directory was
@@ -159,7 +171,7 @@ static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
         return lsm_fault_set(db->faults, NK_IO, db->directory, "", 0, "cannot sync directory");
     }
     if (!promised) {
-        err = lsm_manifest_rewrite(&db->manifest, &db->position, db->flush.number_next, db->levels);
+        err = lsm_manifest_rewrite(&db->manifest, &db->durable, number_next, db->levels);
     }
     return err;
 }
@@ -170,6 +182,7 @@ static void db_free(struct lsm_db **db)
     lsm_sources_release(&d->sources);
     lsm_flush_deinit(&d->flush);
     lsm_levels_release(&d->levels);
+    lsm_trash_empty(&d->trash, false); /* what stays is an orphan, and goes at the next open */
     lsm_manifest_deinit(&d->manifest);
     lsm_memtable_release(&d->active);
     for (size_t i = 0; i < d->sealed_count; i++) {
@@ -193,7 +206,9 @@ static struct lsm_db *db_new(struct lsm_engine *engine, const char *directory)
     db->faults = nk_alloc(sizeof *db->faults);
     lsm_fault_init(db->faults);
     nk_list_init(&db->databases_node);
-    nk_list_init(&db->ready_node);
+    nk_list_init(&db->flushes_node);
+    nk_list_init(&db->cleans_node);
+    nk_mpsc_init(&db->trash.tables);
     lsm_manifest_init(&db->manifest, engine->io.fs, db->directory, db->faults);
     lsm_memtable_new(&engine->chunks, &db->active);
     return db;
@@ -234,10 +249,11 @@ void lsm_close(struct lsm_db **db)
     }
     struct lsm_engine *engine = (*db)->engine;
     NK_ASSERT((*db)->view_count == 0);
-    NK_ASSERT(!(*db)->working);
+    NK_ASSERT((*db)->permits == 0);
     lsm_engine_adopt_opened(engine);
     nk_list_remove(&(*db)->databases_node);
-    nk_list_remove(&(*db)->ready_node);
+    nk_list_remove(&(*db)->flushes_node);
+    nk_list_remove(&(*db)->cleans_node);
     engine->memtable_bytes -= (*db)->memtable_bytes;
     engine->sealed_bytes -= (*db)->memtable_bytes - lsm_memtable_bytes((*db)->active);
     db_free(db);
@@ -247,6 +263,16 @@ void lsm_close(struct lsm_db **db)
 const struct lsm_fault *lsm_last_fault(const struct lsm_db *db)
 {
     return lsm_fault_get(db->faults);
+}
+
+void lsm_set_user(struct lsm_db *db, void *user)
+{
+    db->user = user;
+}
+
+void *lsm_user(const struct lsm_db *db)
+{
+    return db->user;
 }
 
 /* ---- What reads look through ---- */

@@ -2,15 +2,22 @@
 
 /* The engine and its databases from the inside.
  *
- * Who touches what: the loop thread owns everything here but what is marked otherwise.  Between
- * lsm_engine_pick and lsm_work_ended a worker owns the database's flush and manifest, and reads its
- * levels and the sealed memtable, which the loop leaves alone for that time.  Threads meet only in
- * the memtable's links, the cache, the tables' opened files, the fault box and the counters. */
+ * Who touches what: the loop thread owns everything here but what is marked otherwise.  A job's own
+ * state belongs to the worker that runs it, and to the loop while none does.  Threads meet in the
+ * memtable's links, the cache, the tables' opened files and references, the trash, the fault box,
+ * the counters, and in three words of a database: the states of its jobs, the next table number and
+ * the install token.
+ *
+ * The install token.  Manifest, levels and durable position change together, one change at a time.
+ * A worker takes the token, reads the levels, writes the manifest and leaves the token taken; the
+ * loop takes the result into db->levels and gives it back.  So whoever has just taken it finds in
+ * db->levels what the manifest says.  A worker whose install failed gives it back himself. */
 
 #include "common/base/list.h"
 #include "common/base/mpsc.h"
 #include "services/shardhost/lsm/chunk.h"
 #include "services/shardhost/lsm/flush.h"
+#include "services/shardhost/lsm/job.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/memtable.h"
 
@@ -22,9 +29,14 @@ struct lsm_engine {
     struct nk_mpsc opened;         /* any thread pushes; the loop moves them to `databases` */
     _Atomic size_t database_count; /* opened and not closed */
     struct nk_list databases;
-    struct nk_list ready;  /* with sealed memtables and no work under way; oldest first */
     size_t memtable_bytes; /* active and sealed, of all databases */
     size_t sealed_bytes;   /* of these, the sealed ones */
+
+    /* Databases by what they need, oldest first; a database is in each list that fits. */
+    struct nk_list flushes; /* a flush can go on */
+    struct nk_list cleans;  /* there are files to remove */
+    size_t permits;         /* out; at most options.max_background_jobs */
+    uint64_t now_us;        /* as last told */
 };
 
 /* What a read looks through besides the disk: a state of the database.  References are counted. */
@@ -44,9 +56,11 @@ struct lsm_sealed {
 struct lsm_db {
     struct lsm_engine *engine;
     char *directory;
+    void *user;
     struct nk_mpsc_node opened_node;
     struct nk_list databases_node;
-    struct nk_list ready_node;
+    struct nk_list flushes_node;
+    struct nk_list cleans_node;
     struct lsm_fault_box *faults;
 
     struct lsm_memtable *active;
@@ -55,23 +69,30 @@ struct lsm_db {
     struct lsm_sealed *sealed;    /* oldest first */
     size_t sealed_count;
     size_t sealed_capacity;
-    size_t memtable_bytes; /* active and sealed */
-    struct lsm_levels *levels;
-    struct lsm_sources *sources; /* of all the above */
-    uint64_t durable_index;
+    size_t memtable_bytes;       /* active and sealed */
+    struct lsm_sources *sources; /* of the memtables and the levels */
     size_t view_count;
     bool flush_requested; /* seal at the next commit */
-    bool working;         /* from pick to work_ended */
+    bool held;            /* from a fault on, or as the owner wishes */
+    size_t permits;       /* out for this database */
 
-    struct lsm_manifest manifest; /* the worker's while working, else the loop's */
-    struct lsm_flush flush;       /* likewise */
+    /* Under the install token (above); the loop may always read. */
+    struct lsm_levels *levels;
+    struct lsm_position durable;
+    struct lsm_manifest manifest;
+
+    _Atomic bool installing;      /* the token is taken */
+    _Atomic uint64_t number_next; /* of table files; any thread */
+    struct lsm_trash trash;       /* any thread fills, one job empties */
+    struct lsm_job jobs[LSM_JOB_COUNT];
+    struct lsm_flush flush; /* the flush job's */
 };
 
 /* Moves the databases that were opened meanwhile to the list. */
 void lsm_engine_adopt_opened(struct lsm_engine *engine);
 
-/* Puts the database in line for work if it has something sealed and is not being worked on. */
-void lsm_engine_make_ready(struct lsm_db *db);
+/* Puts the database into the lists that fit; after everything that may change what it needs. */
+void lsm_engine_reconsider(struct lsm_db *db);
 
 /* Rebuilds db->sources after one of its parts was exchanged. */
 void lsm_db_refresh_sources(struct lsm_db *db);
@@ -83,3 +104,23 @@ void lsm_db_seal(struct lsm_db *db);
 
 /* True if records were written that no commit covers yet. */
 bool lsm_db_in_entry(const struct lsm_db *db);
+
+/* ---- Any thread ---- */
+
+/* The number of a new table file. */
+uint64_t lsm_db_new_number(struct lsm_db *db);
+
+/* Takes the install token; false if somebody has it. */
+bool lsm_install_begin(struct lsm_db *db);
+void lsm_install_cancel(struct lsm_db *db); /* gives it back, nothing has changed */
+
+/* Makes `change`, and the new position unless NULL, durable in the manifest.  *out_levels is what
+ * the loop then puts in the place of db->levels.  The token is the caller's, and stays so on NK_OK;
+ * else it is given back, and whether the change is durable is open until it is tried again.
+ * NK_NO_SPACE, NK_IO. */
+NK_MUST_CHECK enum nk_err lsm_install(struct lsm_db *db, const struct lsm_position *position,
+                                      const struct lsm_change *change,
+                                      struct lsm_levels **out_levels);
+
+/* The result is taken: gives the token back.  Loop thread. */
+void lsm_install_taken(struct lsm_db *db, struct lsm_levels **levels);

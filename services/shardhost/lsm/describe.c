@@ -20,7 +20,7 @@ void lsm_describe(const struct lsm_db *db, struct nk_text *out)
     nk_text_add(out, ".");
     nk_text_add_u64(out, db->position.applied.index);
     nk_text_add(out, " durable=");
-    nk_text_add_u64(out, db->durable_index);
+    nk_text_add_u64(out, db->durable.applied.index);
     nk_text_add(out, " memtable=");
     nk_text_add_u64(out, db->memtable_bytes);
     nk_text_add(out, " sealed=");

@@ -1,6 +1,6 @@
 /* The order of promises: directory and an empty manifest (first flush only), the table's bytes, the
- * table's name, then the manifest edit.  A crash in between leaves an orphan file, never a manifest
- * that names a file which is not whole.
+ * table's name, then (install.c) the manifest edit.  A crash in between leaves an orphan file,
+ * never a manifest that names a file which is not whole.
  *
  * A table that is written but could not be installed is kept for the next try: to write it again
  * would take more of a disk that may be full, and to remove it would be wrong, for the manifest on
@@ -45,14 +45,17 @@ static enum nk_err make_directories(struct lsm_manifest *manifest)
     return NK_OK;
 }
 
-/* The manifest comes first, so that tables without a manifest mean that it was lost. */
-static enum nk_err make_database(struct lsm_flush *flush, struct lsm_manifest *manifest)
+enum nk_err lsm_flush_make_database(struct lsm_flush *flush, struct lsm_manifest *manifest,
+                                    uint64_t number_next)
 {
     static const struct lsm_position nowhere;
+    struct lsm_levels *nothing = NULL;
+    lsm_levels_new(&nothing);
     enum nk_err err = make_directories(manifest);
     if (err == NK_OK) {
-        err = lsm_manifest_rewrite(manifest, &nowhere, flush->number_next, flush->levels);
+        err = lsm_manifest_rewrite(manifest, &nowhere, number_next, nothing);
     }
+    lsm_levels_release(&nothing);
     flush->directory_made = err == NK_OK;
     return err;
 }
@@ -95,14 +98,14 @@ static enum nk_err finish_table(struct lsm_flush *flush, struct lsm_manifest *ma
     return NK_OK;
 }
 
-/* One slice of the table; flush->table is set when it is complete. */
-static enum nk_err write_table(struct lsm_flush *flush, struct lsm_manifest *manifest,
-                               const struct lsm_io *io, const struct lsm_options *options,
-                               size_t budget_bytes)
+enum nk_err lsm_flush_write(struct lsm_flush *flush, struct lsm_manifest *manifest,
+                            const struct lsm_io *io, const struct lsm_options *options,
+                            uint64_t number, size_t budget_bytes)
 {
+    NK_ASSERT(flush->directory_made);
+    NK_ASSERT(flush->table == NULL);
     enum nk_err err = NK_OK;
     if (flush->builder == NULL) {
-        uint64_t number = flush->number_next++;
         err = lsm_table_builder_open(io, manifest->directory, manifest->faults, number, options,
                                      &flush->builder);
         lsm_memtable_cursor_open(&flush->cursor, flush->memtable, nk_bytes_of("", 0), UINT64_MAX);
@@ -115,51 +118,6 @@ static enum nk_err write_table(struct lsm_flush *flush, struct lsm_manifest *man
     }
     if (err != NK_OK) {
         lsm_table_builder_abandon(&flush->builder);
-    }
-    return err;
-}
-
-static enum nk_err install(struct lsm_flush *flush, struct lsm_manifest *manifest)
-{
-    struct nk_buf edit = {0};
-    struct lsm_levels *after = NULL; /* stays NULL where only the position moved */
-    lsm_catalog_put_position(&edit, &flush->position);
-    if (flush->table != NULL) {
-        lsm_levels_with_table(flush->levels, 0, flush->table, &after);
-        lsm_catalog_put_number_next(&edit, flush->number_next);
-        lsm_catalog_put_add(&edit, 0, lsm_table_meta(flush->table));
-    }
-    enum nk_err err =
-        lsm_manifest_install(manifest, nk_buf_bytes(&edit), &flush->position, flush->number_next,
-                             after != NULL ? after : flush->levels);
-    nk_buf_deinit(&edit);
-    if (err == NK_OK) {
-        flush->result = after;
-        flush->installed = true;
-        lsm_table_release(&flush->table);
-    } else {
-        lsm_levels_release(&after);
-    }
-    return err;
-}
-
-enum nk_err lsm_flush_step(struct lsm_flush *flush, struct lsm_manifest *manifest,
-                           const struct lsm_io *io, const struct lsm_options *options,
-                           size_t budget_bytes, bool *out_done)
-{
-    NK_ASSERT(!flush->installed);
-    enum nk_err err = NK_OK;
-    *out_done = false;
-    if (!flush->directory_made) {
-        err = make_database(flush, manifest);
-    }
-    bool has_records = flush->memtable != NULL;
-    if (err == NK_OK && has_records && flush->table == NULL) {
-        err = write_table(flush, manifest, io, options, budget_bytes);
-    }
-    if (err == NK_OK && (!has_records || flush->table != NULL)) {
-        err = install(flush, manifest);
-        *out_done = err == NK_OK;
     }
     return err;
 }

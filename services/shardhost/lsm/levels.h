@@ -23,12 +23,25 @@ void lsm_levels_new(struct lsm_levels **out_levels); /* no tables */
 struct lsm_levels *lsm_levels_hold(struct lsm_levels *levels);
 void lsm_levels_release(struct lsm_levels **levels);
 
-/* A copy of `base` with `table` added where it belongs on `level`.  Holds the table. */
-void lsm_levels_with_table(const struct lsm_levels *base, uint32_t level, struct lsm_table *table,
-                           struct lsm_levels **out_levels);
+struct lsm_level_table {
+    uint32_t level;
+    struct lsm_table *table;
+};
+
+/* Tables that leave and tables that come, in one step. */
+struct lsm_change {
+    const struct lsm_level_table *removed; /* by identity, from where they are */
+    size_t removed_count;
+    const struct lsm_level_table *added; /* in any order */
+    size_t added_count;
+};
+
+/* A copy of `base` after the change.  Holds its tables. */
+void lsm_levels_apply(const struct lsm_levels *base, const struct lsm_change *change,
+                      struct lsm_levels **out_levels);
 
 size_t lsm_levels_table_count(const struct lsm_levels *levels);
 uint64_t lsm_levels_bytes(const struct lsm_levels *levels);
 
-/* Asserts the order that the levels promise. */
-void lsm_levels_check(const struct lsm_levels *levels);
+/* Whether the order is what the levels promise. */
+bool lsm_levels_valid(const struct lsm_levels *levels);

@@ -1,7 +1,7 @@
 #pragma once
 
-/* A log-structured merge tree as a library: no thread, no write-ahead log, no clock.  Format of
- * what it keeps on disk: FORMAT.md.
+/* A log-structured merge tree as a library: no thread, no write-ahead log, no clock.  How it works:
+ * README.md; what it keeps on disk: FORMAT.md.
  *
  * Durability comes from the owner's log: records enter the memtable in the order of that log, each
  * with its version; a flush makes them durable together with the position they reach, and after a
@@ -9,9 +9,9 @@
  *
  * Many databases share one engine: one file system, one block cache, one budget for memtables.
  *
- * Threads: one loop thread calls everything; besides it, lsm_work of a database and lsm_view_get
- * may run on worker threads at any time (one lsm_work per database at once).  Nothing here blocks
- * on a lock; the loop touches the disk only where a comment says so.
+ * Threads: one loop thread calls everything; besides it, lsm_work, lsm_view_get and iterators may
+ * run on worker threads at any time.  Nothing here blocks on a lock; the loop touches the disk only
+ * where a comment says so.
  *
  * Sources: O'Neil et al., "The Log-Structured Merge-Tree", 1996; LevelDB's table format. */
 
@@ -40,6 +40,15 @@ struct lsm_options {
     size_t block_cache_bytes;
     uint32_t filter_bits_per_key; /* 0: no filter */
     enum lsm_compression compression;
+
+    /* Of compaction; 0 stands for the default. */
+    size_t table_bytes;              /* a new table is closed at this size: 16 MiB */
+    uint32_t fanout;                 /* how much larger a level is than the one above: 10 */
+    uint32_t level_count;            /* 2..7: 7 */
+    uint32_t l0_slowdown_files;      /* from here on writers should wait (lsm_write_wait_us): 6 */
+    uint32_t l0_stop_files;          /* and here for as long as it takes: 12 */
+    uint32_t max_background_jobs;    /* permits out at once, and open compactions: 2 */
+    uint64_t rate_limit_bytes_per_s; /* of what compaction writes; 0: no limit */
 };
 
 struct lsm_engine;
@@ -82,6 +91,10 @@ void lsm_close(struct lsm_db **db);
 
 const struct lsm_fault *lsm_last_fault(const struct lsm_db *db);
 
+/* What the owner wants to find again from a database that lsm_engine_pick returned. */
+void lsm_set_user(struct lsm_db *db, void *user);
+void *lsm_user(const struct lsm_db *db); /* NULL before */
+
 /* ---- Writing: loop thread, in the order of the owner's log, memory only ---- */
 
 #define LSM_STATE_BYTES_MAX ((size_t)64)
@@ -90,7 +103,7 @@ struct lsm_record {
     struct nk_bytes key; /* 1..NK_KEY_BYTES_MAX + 1 bytes */
     struct nk_bytes value;
     struct lsm_version version;
-    uint64_t expire_at_ms; /* 0: never.  Opaque here but for collection in compaction */
+    uint64_t expire_at_ms; /* 0: never; see lsm_commit */
     bool tombstone;        /* value empty */
 };
 
@@ -101,8 +114,14 @@ void lsm_write(struct lsm_db *db, const struct lsm_record *record);
 /* Everything up to `applied` has been written.  `state` is a small image of the owner's own (at
  * most LSM_STATE_BYTES_MAX bytes, copied) that becomes durable in the same step as the records:
  * after a crash lsm_applied returns a position and exactly the state that was given with it.
- * Called once per log entry, also for entries that wrote nothing. */
-void lsm_commit(struct lsm_db *db, struct lsm_version applied, struct nk_bytes state);
+ * Called once per log entry, also for entries that wrote nothing.
+ *
+ * `time_ms` is the owner's time, which is part of his log and never goes down (asserted): from this
+ * commit on, records whose expire_at_ms it has reached are missing to him for ever.  Compaction
+ * drops them once the commit is durable and not before: a crash takes the owner back to the durable
+ * position, and what was alive there must be found when he applies his log again. */
+void lsm_commit(struct lsm_db *db, struct lsm_version applied, uint64_t time_ms,
+                struct nk_bytes state);
 
 /* The position and state of the last lsm_commit, or of the last flush after an open; {0,0} and
  * empty for a new database.  `state` is borrowed until the next commit. */
@@ -112,25 +131,58 @@ void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied,
 /* Index up to which everything is durable in tables: the owner's log may forget it. */
 uint64_t lsm_durable_index(const struct lsm_db *db);
 
-/* ---- Background work ---- */
+/* ---- Background work ----
+ *
+ * Flush, compaction and the removal of files happen only in lsm_work.  The loop hands it out:
+ *
+ *     lsm_engine_pick    loop     a permit for one job of one database
+ *     lsm_work           anyone   one slice of one job of that database
+ *     lsm_work_ended     loop     the permit comes back, results are taken
+ *
+ * A database has up to one flush, one clean-up and several compactions under way at once: of
+ * different levels, of disjoint key ranges, or parts of one that is large.  So the same database is
+ * picked again while other permits for it are out.  Which job a call of lsm_work does is settled
+ * when it is called: a flush before all else, and never one that somebody else is doing.
+ *
+ * A job that is not finished when its slice ends keeps its state and is picked again.  Memory:
+ * max_background_jobs permits are out and as many compactions (or parts of one) are open at most,
+ * each with a few MiB of buffers. */
 
-/* The database that most needs lsm_work now, or NULL: one with a full memtable, or the best victim
- * while the budget is exceeded.  It is not returned again until its lsm_work ended.  Loop thread.
- */
-struct lsm_db *lsm_engine_pick(struct lsm_engine *engine);
+/* The database that most needs work now, or NULL.  In this order: a full memtable, or the best
+ * victim while the budget is exceeded; files to remove; compactions under way; a new compaction
+ * where it is needed most.  Loop thread.
+ *
+ * `now_us`  monotonic; never less than before (asserted).  Only the rate limit and the throttle
+ *           look at it. */
+struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us);
+
+/* When lsm_engine_pick should be called again although nothing else has happened: the rate limit
+ * holds work back until then.  UINT64_MAX: no need. */
+uint64_t lsm_engine_next_us(const struct lsm_engine *engine);
 
 /* Asks that everything written so far becomes durable soon; lsm_engine_pick will return the
  * database if there is something to do.  Loop thread. */
 void lsm_request_flush(struct lsm_db *db);
+bool lsm_flush_pending(const struct lsm_db *db); /* a full or requested one is not durable yet */
 
-/* Does about `budget_bytes` of flushing; *out_more tells whether some is left.  Flush happens only
- * here.  Any thread; one call per database at a time; only for a database that lsm_engine_pick
- * returned.  After a fault the database stays readable and keeps its memtables; the owner decides.
- * NK_NO_SPACE: nothing was installed, try again later. */
+/* Does about `budget_bytes` (of output) of one job; *out_more tells whether some of that job is
+ * left.  Any thread; at most one call at a time for each permit that is out for the database.  More
+ * calls may follow under the same permit, but what another job is in the way of goes on only after
+ * lsm_work_ended.
+ *
+ * After a fault or NK_NO_SPACE the database stays readable, keeps its memtables and gives up the
+ * compaction that failed; nothing of that was installed.  It is held (below).
+ * NK_NO_SPACE; NK_IO; NK_CORRUPT: lsm_last_fault names file and offset of what is damaged. */
 NK_MUST_CHECK enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more);
 
-/* Tells the engine on the loop thread that the work of a picked database ended. */
-void lsm_work_ended(struct lsm_db *db);
+/* Gives one permit back, after lsm_work or without it.  `now_us` as in lsm_engine_pick.  Loop
+ * thread. */
+void lsm_work_ended(struct lsm_db *db, uint64_t now_us);
+
+/* While a database is held, nothing of it is picked but what lets go of files and memory.  A failed
+ * lsm_work holds it.  Loop thread. */
+void lsm_hold_work(struct lsm_db *db);
+void lsm_resume_work(struct lsm_db *db);
 
 /* True while writers should wait: budget exceeded by half although work is under way. */
 bool lsm_engine_stalled(const struct lsm_engine *engine);

@@ -88,8 +88,10 @@ void lsm_view_release(struct lsm_view **view)
         return;
     }
     NK_ASSERT((*view)->db->view_count > 0);
-    (*view)->db->view_count--;
+    struct lsm_db *db = (*view)->db;
+    db->view_count--;
     lsm_sources_release(&(*view)->sources);
+    lsm_engine_reconsider(db); /* it may have been the last to need some table */
     nk_free(*view);
     *view = NULL;
 }

@@ -20,6 +20,8 @@ struct lsm_table {
     const char *directory;
     struct lsm_fault_box *faults;
     uint64_t cache_name;
+    struct lsm_trash *trash; /* NULL: the file stays */
+    struct nk_mpsc_node trash_node;
     _Atomic(struct opened *) opened; /* NULL until somebody had to read */
     struct lsm_table_meta meta;      /* its keys are in `keys` */
     uint8_t keys[];
@@ -60,18 +62,53 @@ static void close_opened(const struct lsm_io *io, struct opened *opened)
     }
 }
 
+static void close_table(struct lsm_table *table)
+{
+    close_opened(table->io, atomic_load_explicit(&table->opened, memory_order_relaxed));
+}
+
 void lsm_table_release(struct lsm_table **table)
 {
-    if (*table == NULL) {
+    struct lsm_table *t = *table;
+    if (t == NULL) {
         return;
     }
-    uint32_t before = atomic_fetch_sub_explicit(&(*table)->references, 1, memory_order_acq_rel);
-    NK_ASSERT(before > 0);
-    if (before == 1) {
-        close_opened((*table)->io, atomic_load_explicit(&(*table)->opened, memory_order_relaxed));
-        nk_free(*table);
-    }
     *table = NULL;
+    uint32_t before = atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel);
+    NK_ASSERT(before > 0);
+    if (before > 1) {
+        return;
+    }
+    if (t->trash != NULL) {
+        (void)nk_mpsc_push(&t->trash->tables, &t->trash_node);
+    } else {
+        close_table(t);
+        nk_free(t);
+    }
+}
+
+void lsm_table_discard(struct lsm_table *table, struct lsm_trash *trash)
+{
+    NK_ASSERT(table->trash == NULL);
+    table->trash = trash;
+}
+
+void lsm_trash_empty(struct lsm_trash *trash, bool remove)
+{
+    struct nk_mpsc_node *node = nk_mpsc_take_all(&trash->tables);
+    while (node != NULL) {
+        struct lsm_table *table = NK_CONTAINER_OF(node, struct lsm_table, trash_node);
+        node = node->next;
+        close_table(table);
+        if (remove) {
+            char path[NK_PATH_BYTES_MAX];
+            char name[LSM_FILE_NAME_BYTES_MAX];
+            lsm_table_name(table->meta.number, name);
+            lsm_path(table->directory, name, path);
+            (void)!nk_fs_remove(table->io->fs, path);
+        }
+        nk_free(table);
+    }
 }
 
 const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table)

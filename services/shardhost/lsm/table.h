@@ -6,6 +6,7 @@
  *
  * Any thread; references are counted. */
 
+#include "common/base/mpsc.h"
 #include "services/shardhost/lsm/block.h"
 #include "services/shardhost/lsm/cache.h"
 #include "services/shardhost/lsm/fault.h"
@@ -25,7 +26,9 @@ struct lsm_table_meta {
     uint64_t tombstone_count;
     uint64_t index_min; /* of the versions in it */
     uint64_t index_max;
-    uint64_t expire_min_ms; /* earliest expiry of a record, 0: none expires */
+    uint64_t expire_count;  /* records that expire */
+    uint64_t expire_min_ms; /* earliest and latest expiry of them, 0: none expires */
+    uint64_t expire_max_ms;
     struct nk_bytes smallest;
     struct nk_bytes largest;
 };
@@ -51,6 +54,19 @@ void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fa
 
 struct lsm_table *lsm_table_hold(struct lsm_table *table);
 void lsm_table_release(struct lsm_table **table); /* the last one closes the file */
+
+/* Tables whose files nobody wants any more. */
+struct lsm_trash {
+    struct nk_mpsc tables;
+};
+
+/* The table is in no levels any more: its last release puts it into `trash`, which outlives it, and
+ * neither file nor memory is touched until lsm_trash_empty.  The caller holds the table. */
+void lsm_table_discard(struct lsm_table *table, struct lsm_trash *trash);
+
+/* Closes and frees what is there now; `remove`: removes the files too, which may block.  A file
+ * that cannot be removed becomes an orphan.  One thread at a time. */
+void lsm_trash_empty(struct lsm_trash *trash, bool remove);
 
 const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table);
 

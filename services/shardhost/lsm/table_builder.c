@@ -131,9 +131,12 @@ static void count_record(struct lsm_table_builder *builder, const struct lsm_ent
     meta->index_max = nk_max_u64(meta->index_max, index);
     meta->record_count++;
     meta->tombstone_count += entry->tombstone;
-    if (entry->expire_at_ms != 0 &&
-        (meta->expire_min_ms == 0 || entry->expire_at_ms < meta->expire_min_ms)) {
-        meta->expire_min_ms = entry->expire_at_ms;
+    if (entry->expire_at_ms != 0) {
+        uint64_t expire = entry->expire_at_ms;
+        bool first = meta->expire_count == 0;
+        meta->expire_min_ms = first ? expire : nk_min_u64(meta->expire_min_ms, expire);
+        meta->expire_max_ms = nk_max_u64(meta->expire_max_ms, expire);
+        meta->expire_count++;
     }
 }
 

@@ -21,6 +21,8 @@ enum property {
     PROPERTY_EXPIRE_MIN_MS = 5,
     PROPERTY_SMALLEST = 6,
     PROPERTY_LARGEST = 7,
+    PROPERTY_EXPIRE_COUNT = 8,
+    PROPERTY_EXPIRE_MAX_MS = 9,
 };
 
 /* ---- Trailer ---- */
@@ -150,7 +152,9 @@ void lsm_properties_encode(const struct lsm_table_meta *meta, struct nk_buf *out
     put_number(out, PROPERTY_TOMBSTONE_COUNT, meta->tombstone_count);
     put_number(out, PROPERTY_INDEX_MIN, meta->index_min);
     put_number(out, PROPERTY_INDEX_MAX, meta->index_max);
+    put_number(out, PROPERTY_EXPIRE_COUNT, meta->expire_count);
     put_number(out, PROPERTY_EXPIRE_MIN_MS, meta->expire_min_ms);
+    put_number(out, PROPERTY_EXPIRE_MAX_MS, meta->expire_max_ms);
     put_property(out, PROPERTY_SMALLEST, meta->smallest);
     put_property(out, PROPERTY_LARGEST, meta->largest);
 }
@@ -181,6 +185,10 @@ static bool decode_property(uint64_t id, struct nk_bytes bytes, struct lsm_table
         return decode_number(bytes, &meta->index_min);
     case PROPERTY_INDEX_MAX:
         return decode_number(bytes, &meta->index_max);
+    case PROPERTY_EXPIRE_COUNT:
+        return decode_number(bytes, &meta->expire_count);
+    case PROPERTY_EXPIRE_MAX_MS:
+        return decode_number(bytes, &meta->expire_max_ms);
     case PROPERTY_EXPIRE_MIN_MS:
         return decode_number(bytes, &meta->expire_min_ms);
     case PROPERTY_SMALLEST:

@@ -1,28 +1,82 @@
-/* Work from the outside: one flush at a time, handed to a worker by the pick and taken back when
- * the work ended. */
+/* Work from the outside: a permit comes in, one slice of one job is done, and the loop takes what
+ * came of it. */
 
 #include "services/shardhost/lsm/db.h"
 
 #include "common/base/assert.h"
 
-enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
+/* ---- Any thread ---- */
+
+static enum nk_err install_flush(struct lsm_db *db)
 {
-    NK_ASSERT(db->working);
-    bool done = db->flush.installed;
-    if (!done) {
-        struct lsm_engine *engine = db->engine;
-        enum nk_err err = lsm_flush_step(&db->flush, &db->manifest, &engine->io, &engine->options,
-                                         budget_bytes, &done);
-        if (err != NK_OK) {
-            return err;
-        }
+    struct lsm_flush *flush = &db->flush;
+    struct lsm_level_table added = {.level = 0, .table = flush->table};
+    struct lsm_change change = {.added = &added, .added_count = flush->table != NULL};
+    enum nk_err err = lsm_install(db, &flush->position, &change, &flush->result);
+    if (err == NK_OK) {
+        lsm_table_release(&flush->table);
     }
-    *out_more = !done;
-    return NK_OK;
+    return err;
 }
 
+static enum nk_err make_database(struct lsm_db *db)
+{
+    bool begun = lsm_install_begin(db);
+    NK_ASSERT(begun); /* where there is no table there is no other job */
+    enum nk_err err = lsm_flush_make_database(&db->flush, &db->manifest, db->number_next);
+    lsm_install_cancel(db);
+    return err;
+}
+
+/* A table that is written but could not be installed is kept for the next try: to write it again
+ * would take more of a disk that may be full, and to remove it would be wrong, for the manifest on
+ * disk may already name it. */
+static enum nk_err run_flush(struct lsm_db *db, size_t budget_bytes, bool *out_done)
+{
+    struct lsm_flush *flush = &db->flush;
+    enum nk_err err = NK_OK;
+    *out_done = false;
+    if (!flush->directory_made) {
+        err = make_database(db);
+    }
+    if (err == NK_OK && flush->memtable != NULL && flush->table == NULL) {
+        uint64_t number = flush->builder == NULL ? lsm_db_new_number(db) : 0;
+        err = lsm_flush_write(flush, &db->manifest, &db->engine->io, &db->engine->options, number,
+                              budget_bytes);
+    }
+    bool complete = flush->memtable == NULL || flush->table != NULL;
+    if (err == NK_OK && complete && lsm_install_begin(db)) {
+        err = install_flush(db);
+        *out_done = err == NK_OK;
+    }
+    return err;
+}
+
+enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
+{
+    struct lsm_job *job = lsm_job_claim(db->jobs);
+    bool done = false;
+    enum nk_err err = NK_OK;
+    switch ((size_t)(job - db->jobs)) {
+    case LSM_JOB_FLUSH:
+        err = run_flush(db, budget_bytes, &done);
+        break;
+    case LSM_JOB_CLEAN:
+        lsm_trash_empty(&db->trash, true);
+        done = true;
+        break;
+    default:
+        NK_ASSERT(!"no such job");
+    }
+    *out_more = err == NK_OK && !done;
+    lsm_job_let_go(job, done || err != NK_OK, err);
+    return err;
+}
+
+/* ---- Loop thread ---- */
+
 /* The oldest sealed memtable is in a table now. */
-static void take_result(struct lsm_db *db)
+static void take_flush(struct lsm_db *db)
 {
     struct lsm_sealed *oldest = &db->sealed[0];
     if (oldest->memtable != NULL) {
@@ -32,26 +86,42 @@ static void take_result(struct lsm_db *db)
         db->engine->sealed_bytes -= bytes;
     }
     lsm_memtable_release(&oldest->memtable);
-    db->durable_index = oldest->position.applied.index;
+    db->durable = oldest->position;
     db->sealed_count--;
     memmove(db->sealed, db->sealed + 1, db->sealed_count * sizeof *db->sealed);
-    if (db->flush.result != NULL) {
-        lsm_levels_release(&db->levels);
-        db->levels = db->flush.result;
-        db->flush.result = NULL;
-    }
-    lsm_db_refresh_sources(db);
-    db->flush.installed = false;
     db->flush.memtable = NULL;
-    db->flush.levels = NULL;
+    lsm_install_taken(db, &db->flush.result);
 }
 
-void lsm_work_ended(struct lsm_db *db)
+void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
 {
-    NK_ASSERT(db->working);
-    db->working = false;
-    if (db->flush.installed) {
-        take_result(db);
+    struct lsm_engine *engine = db->engine;
+    NK_ASSERT(db->permits > 0);
+    NK_ASSERT(now_us >= engine->now_us);
+    engine->now_us = now_us;
+    db->permits--;
+    engine->permits--;
+    bool done = false;
+    struct lsm_job *job = lsm_job_take_back(db->jobs, &done);
+    if (done && job->err != NK_OK) {
+        lsm_hold_work(db);
+    } else if (done && job == &db->jobs[LSM_JOB_FLUSH]) {
+        take_flush(db);
     }
-    lsm_engine_make_ready(db);
+    if (job < &db->jobs[LSM_JOB_PARTS]) {
+        lsm_job_forget(job);
+    }
+    lsm_engine_reconsider(db);
+}
+
+void lsm_hold_work(struct lsm_db *db)
+{
+    db->held = true;
+    lsm_engine_reconsider(db);
+}
+
+void lsm_resume_work(struct lsm_db *db)
+{
+    db->held = false;
+    lsm_engine_reconsider(db);
 }

@@ -32,7 +32,7 @@ bool lsm_db_in_entry(const struct lsm_db *db)
 static uint64_t sealed_index(const struct lsm_db *db)
 {
     return db->sealed_count > 0 ? db->sealed[db->sealed_count - 1].position.applied.index
-                                : db->durable_index;
+                                : db->durable.applied.index;
 }
 
 void lsm_db_seal(struct lsm_db *db)
@@ -56,15 +56,18 @@ void lsm_db_seal(struct lsm_db *db)
         lsm_memtable_new(&db->engine->chunks, &db->active);
         lsm_db_refresh_sources(db);
     }
-    lsm_engine_make_ready(db);
+    lsm_engine_reconsider(db);
 }
 
-void lsm_commit(struct lsm_db *db, struct lsm_version applied, struct nk_bytes state)
+void lsm_commit(struct lsm_db *db, struct lsm_version applied, uint64_t time_ms,
+                struct nk_bytes state)
 {
     NK_ASSERT(applied.index >= db->position.applied.index);
     NK_ASSERT(applied.index >= db->index_written);
+    NK_ASSERT(time_ms >= db->position.time_ms);
     NK_ASSERT(state.size <= LSM_STATE_BYTES_MAX);
     db->position.applied = applied;
+    db->position.time_ms = time_ms;
     db->position.state_size = state.size;
     if (state.size > 0) {
         memcpy(db->position.state, state.data, state.size);
@@ -84,7 +87,12 @@ void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied,
 
 uint64_t lsm_durable_index(const struct lsm_db *db)
 {
-    return db->durable_index;
+    return db->durable.applied.index;
+}
+
+bool lsm_flush_pending(const struct lsm_db *db)
+{
+    return db->flush_requested || db->sealed_count > 0;
 }
 
 void lsm_request_flush(struct lsm_db *db)

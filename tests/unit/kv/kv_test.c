@@ -92,7 +92,7 @@ static enum nk_err open_with_image(struct nk_bytes image, uint32_t shard)
 {
     struct store store;
     store_start(&store);
-    lsm_commit(store.db, (struct lsm_version){1, 1}, image);
+    lsm_commit(store.db, (struct lsm_version){1, 1}, 0, image);
     struct kv_options options = {.shard = shard};
     struct kv *kv = NULL;
     enum nk_err err = kv_open(store.db, &options, &kv);
@@ -154,7 +154,7 @@ static void damage(struct store *store, struct nk_bytes key, struct nk_bytes val
     lsm_applied(store->db, &applied, &image);
     uint8_t copy[LSM_STATE_BYTES_MAX];
     memcpy(copy, image.data, image.size);
-    lsm_commit(store->db, version, nk_bytes_of(copy, image.size));
+    lsm_commit(store->db, version, kv_time_ms(store->kv), nk_bytes_of(copy, image.size));
 }
 
 /* Applies a keyed put to a tree in which `key` has `value`; returns the fault. */

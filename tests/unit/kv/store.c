@@ -156,7 +156,7 @@ enum nk_err store_flush_some(struct store *store)
     enum nk_err err = NK_OK;
     lsm_request_flush(store->db);
     while (err == NK_OK) {
-        struct lsm_db *db = lsm_engine_pick(store->engine);
+        struct lsm_db *db = lsm_engine_pick(store->engine, 0);
         if (db == NULL) {
             break;
         }
@@ -164,7 +164,7 @@ enum nk_err store_flush_some(struct store *store)
         while (err == NK_OK && more) {
             err = lsm_work(db, SIZE_MAX, &more);
         }
-        lsm_work_ended(db);
+        lsm_work_ended(db, 0);
     }
     return err;
 }

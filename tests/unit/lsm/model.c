@@ -141,7 +141,7 @@ void model_write_entry(const struct model *model, uint64_t index, struct lsm_db 
     }
     nk_buf_deinit(&value);
     uint8_t state[LSM_STATE_BYTES_MAX];
-    lsm_commit(db, (struct lsm_version){1 + index / 100, index}, model_state(index, state));
+    lsm_commit(db, (struct lsm_version){1 + index / 100, index}, 0, model_state(index, state));
 }
 
 const struct model_version *model_find(const struct model *model, size_t key, uint64_t index_max)

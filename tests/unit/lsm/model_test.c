@@ -104,7 +104,7 @@ static void drop_views(struct run *run)
 static void end_work(struct run *run)
 {
     if (run->working != NULL) {
-        lsm_work_ended(run->working);
+        lsm_work_ended(run->working, 0);
         run->working = NULL;
         uint64_t durable = lsm_durable_index(run->rig.db);
         cr_assert_geq(durable, run->durable);
@@ -146,7 +146,7 @@ static void close_all(struct run *run)
 static void work_a_slice(struct run *run)
 {
     if (run->working == NULL) {
-        run->working = lsm_engine_pick(run->rig.engine);
+        run->working = lsm_engine_pick(run->rig.engine, 0);
     }
     if (run->working != NULL) {
         bool more = false;

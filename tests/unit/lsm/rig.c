@@ -70,7 +70,7 @@ void rig_commit(struct rig *rig, uint64_t index)
 {
     uint8_t state[8];
     nk_put_u64(state, index);
-    lsm_commit(rig->db, (struct lsm_version){1, index}, nk_bytes_of(state, sizeof state));
+    lsm_commit(rig->db, (struct lsm_version){1, index}, 0, nk_bytes_of(state, sizeof state));
 }
 
 void rig_put(struct rig *rig, uint64_t index, const char *key, const char *value)
@@ -98,8 +98,9 @@ void rig_delete(struct rig *rig, uint64_t index, const char *key)
 enum nk_err rig_work(struct rig *rig, size_t budget_bytes)
 {
     enum nk_err err = NK_OK;
+    lsm_resume_work(rig->db);
     while (err == NK_OK) {
-        struct lsm_db *db = lsm_engine_pick(rig->engine);
+        struct lsm_db *db = lsm_engine_pick(rig->engine, 0);
         if (db == NULL) {
             break;
         }
@@ -107,7 +108,7 @@ enum nk_err rig_work(struct rig *rig, size_t budget_bytes)
         while (err == NK_OK && more) {
             err = lsm_work(db, budget_bytes, &more);
         }
-        lsm_work_ended(db);
+        lsm_work_ended(db, 0);
     }
     return err;
 }
