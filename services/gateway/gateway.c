@@ -416,9 +416,7 @@ static void probe_done(struct gateway_request *request)
 {
     struct gateway *gateway = NK_CONTAINER_OF(request, struct gateway, probe);
     gateway->probe_running = false;
-    if (request->err != NK_BUSY) { /* a full table says nothing about shard 0 */
-        gateway_report_shard0(&gateway->report, request->err == NK_OK);
-    }
+    gateway_report_shard0(&gateway->report, request->err == NK_OK);
 }
 
 /* ---- Between the threads ---- */

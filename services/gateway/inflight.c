@@ -11,14 +11,14 @@
 void gateway_inflight_init(struct gateway_inflight *inflight, size_t count_max, size_t bytes_max)
 {
     NK_ASSERT(count_max > 0);
-    NK_ASSERT(count_max <= UINT32_MAX);
+    NK_ASSERT(count_max < UINT32_MAX);
     *inflight = (struct gateway_inflight){
-        .entries = nk_alloc_zero(count_max, sizeof *inflight->entries),
+        .entries = nk_alloc_zero(count_max + 1, sizeof *inflight->entries),
         .capacity = count_max,
         .bytes_max = bytes_max,
     };
     nk_list_init(&inflight->unused);
-    for (size_t i = 0; i < count_max; i++) {
+    for (size_t i = 0; i <= count_max; i++) {
         struct gateway_entry *entry = &inflight->entries[i];
         entry->id = GENERATION_ONE | i;
         nk_list_init(&entry->place);
@@ -41,10 +41,15 @@ void gateway_inflight_deinit(struct gateway_inflight *inflight)
 enum nk_err gateway_inflight_add(struct gateway_inflight *inflight, struct gateway_request *request,
                                  uint64_t deadline_us, struct gateway_entry **out_entry)
 {
-    if (inflight->count == inflight->capacity ||
-        request->message.size > inflight->bytes_max - inflight->bytes) {
+    bool probe = request->op == GATEWAY_OP_PROBE;
+    size_t others = inflight->count - (inflight->has_probe ? 1 : 0);
+    if (probe) {
+        NK_ASSERT(!inflight->has_probe);
+    } else if (others == inflight->capacity ||
+               request->message.size > inflight->bytes_max - inflight->bytes) {
         return NK_BUSY;
     }
+    inflight->has_probe = inflight->has_probe || probe;
     /* The newest free slot first: its memory is still warm. */
     struct gateway_entry *entry =
         NK_CONTAINER_OF(inflight->unused.next, struct gateway_entry, place);
@@ -69,7 +74,7 @@ enum nk_err gateway_inflight_add(struct gateway_inflight *inflight, struct gatew
 struct gateway_entry *gateway_inflight_find(struct gateway_inflight *inflight, uint64_t id)
 {
     uint64_t slot = id & (GENERATION_ONE - 1);
-    if (slot >= inflight->capacity) {
+    if (slot > inflight->capacity) {
         return NULL;
     }
     struct gateway_entry *entry = &inflight->entries[slot];
@@ -82,6 +87,9 @@ void gateway_inflight_remove(struct gateway_inflight *inflight, struct gateway_e
     NK_ASSERT(inflight->count > 0);
     NK_ASSERT(inflight->bytes >= entry->request->message.size);
     inflight->count--;
+    if (entry->request->op == GATEWAY_OP_PROBE) {
+        inflight->has_probe = false;
+    }
     inflight->bytes -= entry->request->message.size;
     nk_heap_remove(&inflight->deadlines, &entry->deadline);
     nk_heap_remove(&inflight->retries, &entry->retry);

@@ -2,7 +2,8 @@
 
 /* The in-flight table: every request that was accepted and not answered.
  *
- * Bounded by count and by bytes of payload; beyond either a request is refused at once.  An entry
+ * Bounded by count and by bytes of payload; beyond either a request is refused at once.  The
+ * gateway's own probe has a place besides: a full table tells nothing about shard 0.  An entry
  * is named by an id made of its slot and the slot's generation, so a late answer to a request that
  * is gone can never meet the next tenant of its slot.
  *
@@ -37,9 +38,10 @@ struct gateway_entry {
 };
 
 struct gateway_inflight {
-    struct gateway_entry *entries;
+    struct gateway_entry *entries; /* capacity, and one for the probe */
     size_t capacity;
-    size_t count;
+    size_t count; /* with the probe */
+    bool has_probe;
     size_t bytes;
     size_t bytes_max;
     struct nk_list unused;
@@ -50,7 +52,8 @@ struct gateway_inflight {
 void gateway_inflight_init(struct gateway_inflight *inflight, size_t count_max, size_t bytes_max);
 void gateway_inflight_deinit(struct gateway_inflight *inflight); /* must be empty */
 
-/* Takes a request in, WAITING, and in no list.  NK_BUSY: the table is full. */
+/* Takes a request in, WAITING, and in no list; at most one of them is a probe.  NK_BUSY: the table
+ * is full. */
 NK_MUST_CHECK
 enum nk_err gateway_inflight_add(struct gateway_inflight *inflight, struct gateway_request *request,
                                  uint64_t deadline_us, struct gateway_entry **out_entry);
