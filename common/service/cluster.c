@@ -96,18 +96,35 @@ void nk_cluster_free(struct nk_cluster **cluster)
 
 /* ---- Updates ---- */
 
-/* How many members there would be after a delta. */
+/* Whether one of the messages names this process. */
+static bool named(Norikv__Internal__V1__Member *const *messages, size_t count,
+                  const Norikv__Internal__V1__Member *member)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(messages[i]->node_id, member->node_id) == 0 &&
+            strcmp(messages[i]->role, member->role) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many members there would be after a delta, at most. */
 static size_t member_count_after(const struct nk_cluster *cluster,
                                  const Norikv__Internal__V1__StateUpdate *update)
 {
     size_t count = cluster->member_count;
-    for (size_t i = 0; i < update->n_removed; i++) {
-        const Norikv__Internal__V1__Member *removed = update->removed[i];
-        count -= nk_cluster_member(cluster, removed->node_id, removed->role) != NULL;
-    }
     for (size_t i = 0; i < update->n_members; i++) {
         const Norikv__Internal__V1__Member *member = update->members[i];
         count += nk_cluster_member(cluster, member->node_id, member->role) == NULL;
+    }
+    /* Only a table that is nearly full need look at what leaves it: each process once, and not if
+     * it comes back in the same delta. */
+    for (size_t i = 0; count > NK_MEMBERS_MAX && i < update->n_removed; i++) {
+        const Norikv__Internal__V1__Member *removed = update->removed[i];
+        count -= nk_cluster_member(cluster, removed->node_id, removed->role) != NULL &&
+                 !named(update->removed, i, removed) &&
+                 !named(update->members, update->n_members, removed);
     }
     return count;
 }
@@ -117,7 +134,8 @@ static bool update_valid(const Norikv__Internal__V1__StateUpdate *update)
 {
     struct nk_cluster_member member;
     struct nk_cluster_shard shard;
-    if (update->publisher == 0 || update->sequence == 0 || update->epoch == 0) {
+    if (update->publisher == 0 || update->sequence == 0 || update->epoch == 0 ||
+        update->n_removed > 2 * NK_MEMBERS_MAX) {
         return false;
     }
     for (size_t i = 0; i < update->n_members; i++) {
