@@ -675,11 +675,11 @@ void sim_workload_check(struct sim_world *world)
                 history->ops[i].wall_max = UINT64_MAX;
             }
         }
-        size_t stuck = 0;
-        enum history_verdict verdict = history_check(history->ops, history->count, &stuck);
+        struct history_report report;
+        enum history_verdict verdict = history_check(history->ops, history->count, &report);
         if (verdict == HISTORY_VIOLATION) {
-            print_history(history, stuck);
-            sim_fail(world, "key-%zu: no order explains operation %zu", key, stuck);
+            print_history(history, report.stuck);
+            sim_fail(world, "key-%zu: no order explains operation %zu", key, report.stuck);
         } else if (verdict == HISTORY_UNDECIDED) {
             sim_fail(world, "key-%zu: the history of %zu operations could not be decided", key,
                      history->count);

@@ -1,293 +1,422 @@
 /* Depth-first over configurations: which operations are placed, and what the register then holds.
- * An operation can be placed next if it began before every unplaced one returned.  Versions prune
- * the search: a write whose version is known must raise the register's.
+ * An operation may be placed next if it began before every unplaced answered one returned.
  *
- * A value with a time to live is gone, for good, from the first operation on that saw it gone. */
+ * Rules that prune without losing an answer:
+ *
+ *   1. Answered writes are placed in the order of their versions: a version must be above all that
+ *      the register had before.
+ *   2. A write without an answer whose value was read has the version that came with it, and was
+ *      over when the first of those reads was: it is treated as answered.
+ *   3. An answered operation that fits and changes nothing is placed at once: whatever order there
+ *      is without it, putting it here breaks nothing, and it takes a limit from the others.
+ *   4. Another write without an answer is placed only right before an operation that does not fit
+ *      without it.  It has no end, so it can wait until then; if nobody needs it, it never was.
+ *   5. Of several such writes that would do the same, the one that began first is taken first: its
+ *      value was read by nobody.
+ *   6. Where the same answered operations led to the same register with fewer unanswered ones, all
+ *      that can follow has been or will be tried there.
+ *
+ * What is left to try are which unanswered write explains an answer, and when a value expired. */
 
 #include "tests/sim/check/linearizable.h"
+
+#include <stdlib.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 #include "common/base/hash.h"
+#include "tests/sim/check/register.h"
+#include "tests/sim/check/visits.h"
 
-#define CONFIGURATIONS_MAX ((size_t)400000)
+#define CONFIGURATIONS_MAX ((size_t)8000000)
+#define VALUE_UNREAD       UINT64_MAX
 
-struct cell {
-    uint64_t value;                 /* 0: missing */
-    struct history_version version; /* {0,0} while not known */
-    uint64_t index_last;            /* highest version index seen, also of deletes */
-    uint64_t expires_first;
-    uint64_t expires_last;
+/* An operation as the search sees it. */
+struct item {
+    struct history_op op; /* with what rule 2 found out */
+    size_t number;        /* in the history */
+    bool answered;
+    size_t rank; /* answered writes: place among them by version; else SIZE_MAX */
+    size_t twin; /* rule 5: the one of the same effect that comes before it; SIZE_MAX: none */
+    bool placed;
 };
 
 struct step {
-    struct cell before;
-    size_t op; /* placed by this step */
+    struct history_cell before;
+    struct history_cell base_before;
+    bool chain_before;
+    bool only; /* rule 3: there is no other way from here */
+    size_t item;
 };
 
 struct search {
-    const struct history_op *ops;
+    struct item *items; /* answered ones first, each part in order of `invoked` */
+    size_t answered_count;
     size_t count;
-    uint64_t *placed; /* bit set */
-    size_t words;
-    size_t first_open; /* all before it are placed */
-    size_t done_left;  /* operations with an answer that are not placed */
+    size_t first_open; /* answered items before it are placed */
+    size_t answered_left;
+    size_t rank_next; /* of the next answered write */
+
+    struct history_cell cell;
+    bool chain;               /* the last step was an unanswered write: what follows must need it */
+    struct history_cell base; /* while chain: the register before it */
+
     struct step *steps;
     size_t depth;
-    uint64_t *seen; /* hashes of configurations; 0 empty */
-    size_t seen_count;
-    size_t seen_slots;
-    size_t deepest_stuck;
     size_t deepest;
+    size_t stuck;
+
+    uint64_t placed_hash; /* sum over the placed answered items */
+    uint64_t *used;       /* bit set of the placed unanswered items */
+    size_t used_words;
+    struct history_visits visits;
 };
 
-static bool same(struct history_version a, struct history_version b)
+/* ---- Preparation ---- */
+
+static bool is_answered_write(const struct item *item)
 {
-    return a.term == b.term && a.index == b.index;
+    return item->answered && item->op.outcome != HISTORY_MISMATCH &&
+           item->op.outcome != HISTORY_EXISTS && item->op.kind != HISTORY_GET;
 }
 
-static bool is_none(struct history_version version)
+static struct item *writer_of_version(struct search *search, struct history_version version)
 {
-    return version.index == 0;
+    for (size_t i = 0; i < search->count; i++) {
+        struct item *item = &search->items[i];
+        if (item->op.kind != HISTORY_GET && history_same_version(item->op.version, version)) {
+            return item;
+        }
+    }
+    return NULL;
 }
 
-/* The register shows `version`; false if it cannot. */
-static bool shows(struct cell *cell, struct history_version version)
+static struct item *unanswered_writer_of_value(struct search *search, uint64_t value)
 {
-    if (!is_none(cell->version)) {
-        return same(cell->version, version);
+    for (size_t i = 0; i < search->count; i++) {
+        struct item *item = &search->items[i];
+        if (!item->answered && item->op.value == value && history_no_version(item->op.version)) {
+            return item;
+        }
     }
-    if (version.index <= cell->index_last) {
-        return false;
+    return NULL;
+}
+
+/* Rule 2. */
+static void learn_from_reads(struct search *search)
+{
+    for (size_t i = 0; i < search->count; i++) {
+        const struct history_op *read = &search->items[i].op;
+        if (read->kind != HISTORY_GET || read->value == 0) {
+            continue;
+        }
+        struct item *writer = writer_of_version(search, read->version);
+        if (writer == NULL) {
+            writer = unanswered_writer_of_value(search, read->value);
+        }
+        if (writer != NULL && writer->op.outcome == HISTORY_UNKNOWN) {
+            writer->op.version = read->version;
+            writer->op.returned =
+                read->returned < writer->op.returned ? read->returned : writer->op.returned;
+        }
     }
-    cell->version = version;
-    cell->index_last = version.index;
+    for (size_t i = 0; i < search->count; i++) {
+        struct item *item = &search->items[i];
+        item->answered = item->answered || !history_no_version(item->op.version);
+    }
+}
+
+static int compare_items(const void *left, const void *right)
+{
+    const struct item *a = left;
+    const struct item *b = right;
+    if (a->answered != b->answered) {
+        return a->answered ? -1 : 1;
+    }
+    if (a->op.invoked != b->op.invoked) {
+        return a->op.invoked < b->op.invoked ? -1 : 1;
+    }
+    return a->number < b->number ? -1 : 1;
+}
+
+/* Rule 1.  False: two writes got the same index. */
+static bool rank_writes(struct search *search)
+{
+    for (size_t i = 0; i < search->answered_count; i++) {
+        struct item *item = &search->items[i];
+        item->rank = SIZE_MAX;
+        if (!is_answered_write(item)) {
+            continue;
+        }
+        item->rank = 0;
+        for (size_t j = 0; j < search->answered_count; j++) {
+            const struct item *other = &search->items[j];
+            if (j == i || !is_answered_write(other)) {
+                continue;
+            }
+            if (other->op.version.index == item->op.version.index) {
+                search->stuck = i;
+                return false;
+            }
+            item->rank += other->op.version.index < item->op.version.index;
+        }
+    }
     return true;
 }
 
-/* The operation finds nothing: true if there is nothing, or if it may have expired by then. */
-static bool is_missing(struct cell *cell, const struct history_op *op)
+static bool same_effect(const struct history_op *a, const struct history_op *b)
 {
-    if (cell->value != 0 && cell->expires_first != 0 && op->wall_max >= cell->expires_first) {
-        cell->value = 0;
-        cell->version = (struct history_version){0, 0};
-        cell->expires_first = 0;
-    }
-    return cell->value == 0;
+    return a->kind == b->kind && history_same_version(a->expected, b->expected) &&
+           a->expires_first == b->expires_first && a->expires_last == b->expires_last;
 }
 
-static bool is_present(const struct cell *cell, const struct history_op *op)
+/* Rule 5. */
+static void find_twins(struct search *search)
 {
-    return cell->value != 0 && !(cell->expires_first != 0 && op->wall_min >= cell->expires_last);
-}
-
-static bool write_version(struct cell *cell, const struct history_op *op)
-{
-    cell->version = op->version;
-    if (op->outcome == HISTORY_DONE) {
-        if (op->version.index <= cell->index_last) {
-            return false;
+    for (size_t i = search->answered_count; i < search->count; i++) {
+        struct item *item = &search->items[i];
+        item->twin = SIZE_MAX;
+        for (size_t j = search->answered_count; j < i; j++) {
+            if (same_effect(&search->items[j].op, &item->op)) {
+                item->twin = j;
+            }
         }
-        cell->index_last = op->version.index;
+        item->op.value = item->op.value != 0 ? VALUE_UNREAD : 0;
     }
-    return true;
 }
 
-static bool write_value(struct cell *cell, const struct history_op *op)
+static bool prepare(struct search *search, const struct history_op *ops, size_t count)
 {
-    cell->value = op->value;
-    cell->expires_first = op->expires_first;
-    cell->expires_last = op->expires_last;
-    return write_version(cell, op);
-}
-
-static bool apply_get(struct cell *cell, const struct history_op *op)
-{
-    if (op->value == 0) {
-        return is_missing(cell, op);
-    }
-    return is_present(cell, op) && cell->value == op->value && shows(cell, op->version);
-}
-
-static bool apply_cas(struct cell *cell, const struct history_op *op)
-{
-    if (op->outcome == HISTORY_MISMATCH) {
-        if (is_none(op->found)) {
-            return is_missing(cell, op);
+    memset(search, 0, sizeof *search);
+    search->items = nk_alloc_zero(count + 1, sizeof *search->items);
+    for (size_t i = 0; i < count; i++) {
+        NK_ASSERT(i == 0 || ops[i - 1].invoked <= ops[i].invoked);
+        struct item *item = &search->items[search->count];
+        item->op = ops[i];
+        item->number = i;
+        item->answered = ops[i].outcome != HISTORY_UNKNOWN;
+        if (item->answered) {
+            search->count++;
+        } else if (ops[i].kind != HISTORY_GET) {
+            /* It may come whenever it likes. */
+            item->op.version = (struct history_version){0, 0};
+            item->op.returned = UINT64_MAX;
+            item->op.wall_min = 0;
+            item->op.wall_max = UINT64_MAX;
+            search->count++;
         }
-        return is_present(cell, op) && shows(cell, op->found) && !same(op->found, op->expected);
     }
-    return is_present(cell, op) && shows(cell, op->expected) && write_value(cell, op);
+    learn_from_reads(search);
+    qsort(search->items, search->count, sizeof *search->items, compare_items);
+    while (search->answered_count < search->count &&
+           search->items[search->answered_count].answered) {
+        search->answered_count++;
+    }
+    search->answered_left = search->answered_count;
+    find_twins(search);
+    search->steps = nk_alloc_zero(search->count + 1, sizeof *search->steps);
+    search->used_words = (search->count - search->answered_count) / 64 + 1;
+    search->used = nk_alloc_zero(search->used_words, sizeof(uint64_t));
+    history_visits_init(&search->visits, search->used_words);
+    return rank_writes(search);
 }
 
-static bool apply_create(struct cell *cell, const struct history_op *op)
-{
-    if (op->outcome == HISTORY_EXISTS) {
-        return is_present(cell, op) && shows(cell, op->found);
-    }
-    return is_missing(cell, op) && write_value(cell, op);
-}
+/* ---- The search ---- */
 
-static bool apply_delete(struct cell *cell, const struct history_op *op)
+static void set_placed(struct search *search, size_t i, bool placed)
 {
-    if (op->outcome == HISTORY_DONE &&
-        (op->tombstoned ? !is_present(cell, op) : !is_missing(cell, op))) {
-        return false;
+    struct item *item = &search->items[i];
+    NK_ASSERT(item->placed != placed);
+    item->placed = placed;
+    if (!item->answered) {
+        size_t bit = i - search->answered_count;
+        search->used[bit / 64] ^= UINT64_C(1) << (bit % 64);
+        return;
     }
-    cell->value = 0;
-    cell->expires_first = 0;
-    bool rises = write_version(cell, op);
-    cell->version = (struct history_version){0, 0};
-    return rises;
-}
-
-static bool apply(struct cell *cell, const struct history_op *op)
-{
-    switch (op->kind) {
-    case HISTORY_GET:
-        return apply_get(cell, op);
-    case HISTORY_PUT:
-        return write_value(cell, op);
-    case HISTORY_CAS:
-        return apply_cas(cell, op);
-    case HISTORY_CREATE:
-        return apply_create(cell, op);
-    case HISTORY_DELETE:
-        return apply_delete(cell, op);
+    uint64_t number = item->number;
+    uint64_t hash = nk_xxh64(nk_bytes_of(&number, sizeof number), 1);
+    search->placed_hash += placed ? hash : (uint64_t)0 - hash;
+    search->answered_left += placed ? (size_t)-1 : 1;
+    if (item->rank != SIZE_MAX) {
+        search->rank_next = placed ? item->rank + 1 : item->rank;
     }
-    return false;
-}
-
-static bool is_placed(const struct search *search, size_t op)
-{
-    return (search->placed[op / 64] >> (op % 64) & 1) != 0;
-}
-
-static void set_placed(struct search *search, size_t op, bool placed)
-{
-    uint64_t bit = UINT64_C(1) << (op % 64);
-    if (placed) {
-        search->placed[op / 64] |= bit;
-    } else {
-        search->placed[op / 64] &= ~bit;
-    }
-    if (search->ops[op].outcome != HISTORY_UNKNOWN) {
-        search->done_left += placed ? (size_t)-1 : 1;
-    }
-    search->first_open = op < search->first_open ? op : search->first_open;
-    while (search->first_open < search->count && is_placed(search, search->first_open)) {
+    search->first_open = i < search->first_open ? i : search->first_open;
+    while (search->first_open < search->answered_count &&
+           search->items[search->first_open].placed) {
         search->first_open++;
     }
 }
 
-/* Whether this configuration is new; remembers it. */
-static bool is_new(struct search *search, const struct cell *cell)
+/* Whether the present configuration is new; remembers it. */
+static bool is_new(struct search *search)
 {
-    uint64_t hash = nk_xxh64(nk_bytes_of(search->placed, search->words * sizeof(uint64_t)), 1);
-    uint64_t parts[7] = {hash,
-                         cell->value,
-                         cell->version.term,
-                         cell->version.index,
-                         cell->index_last,
-                         cell->expires_first,
-                         cell->expires_last};
-    hash = nk_xxh64(nk_bytes_of(parts, sizeof parts), 2) | 1;
-    size_t slot = (size_t)hash & (search->seen_slots - 1);
-    while (search->seen[slot] != 0) {
-        if (search->seen[slot] == hash) {
-            return false;
-        }
-        slot = (slot + 1) & (search->seen_slots - 1);
+    uint64_t hash = history_cell_hash(&search->cell, search->placed_hash);
+    if (search->chain) {
+        hash = history_cell_hash(&search->base, hash);
     }
-    search->seen[slot] = hash;
-    search->seen_count++;
-    return true;
+    return history_visits_add(&search->visits, hash | 1, search->used);
 }
 
-/* The next operation from `from` on that can be placed; `count` if none. */
-static size_t next_candidate(const struct search *search, size_t from)
+/* The first return among the unplaced: who began later must wait. */
+static uint64_t horizon(const struct search *search)
 {
-    uint64_t first_return = UINT64_MAX;
-    for (size_t i = search->first_open; i < search->count; i++) {
-        if (search->ops[i].invoked >= first_return) {
-            break;
-        }
-        if (!is_placed(search, i) && search->ops[i].returned < first_return) {
-            first_return = search->ops[i].returned;
+    uint64_t first = UINT64_MAX;
+    for (size_t i = search->first_open;
+         i < search->answered_count && search->items[i].op.invoked < first; i++) {
+        const struct item *item = &search->items[i];
+        if (!item->placed && item->op.returned < first) {
+            first = item->op.returned;
         }
     }
-    for (size_t i = from < search->first_open ? search->first_open : from; i < search->count; i++) {
-        if (search->ops[i].invoked >= first_return) {
-            break;
-        }
-        if (!is_placed(search, i)) {
+    return first;
+}
+
+/* The register holds nothing that could still turn out to be one version or another. */
+static bool is_settled(const struct history_cell *cell)
+{
+    return cell->value == 0 || !history_no_version(cell->version);
+}
+
+/* Whether the item may come next, and what the register holds then. */
+static bool can_place(const struct search *search, const struct item *item, uint64_t limit,
+                      struct history_cell *out_after)
+{
+    if (item->placed || item->op.invoked >= limit ||
+        (item->answered && item->rank != SIZE_MAX && item->rank != search->rank_next) ||
+        (!item->answered && item->twin != SIZE_MAX && !search->items[item->twin].placed) ||
+        !history_fits(&search->cell, &item->op, out_after)) {
+        return false;
+    }
+    struct history_cell without;
+    if (search->chain && is_settled(&search->base) &&
+        history_fits(&search->base, &item->op, &without)) {
+        return false; /* rule 4 */
+    }
+    return item->answered || !history_cells_equal(&search->cell, out_after);
+}
+
+/* Rule 3; the number of items if there is none. */
+static size_t find_harmless(const struct search *search, uint64_t limit)
+{
+    for (size_t i = search->first_open;
+         i < search->answered_count && search->items[i].op.invoked < limit; i++) {
+        struct history_cell after;
+        if (can_place(search, &search->items[i], limit, &after) &&
+            history_cells_equal(&search->cell, &after)) {
             return i;
         }
     }
     return search->count;
 }
 
-static enum history_verdict run(struct search *search)
+/* The next way on from number `from`; the number of items if there is none. */
+static size_t find_way(const struct search *search, uint64_t limit, size_t from,
+                       struct history_cell *out_after)
 {
-    struct cell cell = {0};
-    size_t from = 0;
-    for (;;) {
-        if (search->done_left == 0) {
-            return HISTORY_LINEARIZABLE;
+    for (size_t i = from > search->first_open ? from : search->first_open; i < search->count; i++) {
+        if (can_place(search, &search->items[i], limit, out_after)) {
+            return i;
         }
-        size_t op = next_candidate(search, from);
-        if (op < search->count) {
-            struct cell after = cell;
-            set_placed(search, op, true);
-            if (apply(&after, &search->ops[op]) && is_new(search, &after)) {
-                if (search->seen_count * 2 > search->seen_slots) {
-                    return HISTORY_UNDECIDED;
-                }
-                search->steps[search->depth] = (struct step){cell, op};
-                search->depth++;
-                cell = after;
-                from = 0;
-                continue;
-            }
-            set_placed(search, op, false);
-            from = op + 1;
-            continue;
+    }
+    return search->count;
+}
+
+static void go(struct search *search, size_t i, const struct history_cell *after, bool only)
+{
+    search->steps[search->depth++] = (struct step){
+        .before = search->cell,
+        .base_before = search->base,
+        .chain_before = search->chain,
+        .only = only,
+        .item = i,
+    };
+    set_placed(search, i, true);
+    search->base = search->cell;
+    search->chain = !search->items[i].answered;
+    search->cell = *after;
+}
+
+static const struct step *back(struct search *search)
+{
+    const struct step *step = &search->steps[--search->depth];
+    set_placed(search, step->item, false);
+    search->cell = step->before;
+    search->base = step->base_before;
+    search->chain = step->chain_before;
+    return step;
+}
+
+static void note_stuck(struct search *search)
+{
+    if (search->depth < search->deepest) {
+        return;
+    }
+    search->deepest = search->depth;
+    search->stuck = search->first_open;
+    for (size_t i = search->first_open; i < search->answered_count; i++) {
+        if (!search->items[i].placed &&
+            search->items[i].op.returned < search->items[search->stuck].op.returned) {
+            search->stuck = i;
         }
-        if (search->depth >= search->deepest) {
-            search->deepest = search->depth;
-            search->deepest_stuck = search->first_open;
-        }
-        if (search->depth == 0) {
-            return HISTORY_VIOLATION;
-        }
-        search->depth--;
-        cell = search->steps[search->depth].before;
-        from = search->steps[search->depth].op + 1;
-        set_placed(search, search->steps[search->depth].op, false);
     }
 }
 
-enum history_verdict history_check(const struct history_op *ops, size_t count, size_t *out_stuck)
+static enum history_verdict run(struct search *search)
 {
-    struct search search = {.ops = ops, .count = count};
-    search.words = count / 64 + 1;
-    search.placed = nk_alloc_zero(search.words, sizeof(uint64_t));
-    search.steps = nk_alloc_zero(count + 1, sizeof *search.steps);
-    search.seen_slots = 1024;
-    while (search.seen_slots < CONFIGURATIONS_MAX && search.seen_slots < count * 4096) {
-        search.seen_slots *= 2;
+    size_t from = 0;
+    for (;;) {
+        if (search->answered_left == 0) {
+            return HISTORY_LINEARIZABLE;
+        }
+        uint64_t limit = horizon(search);
+        size_t i = search->count;
+        bool only = false;
+        struct history_cell after = search->cell;
+        if (from == 0) {
+            i = find_harmless(search, limit);
+            only = i < search->count;
+        }
+        if (!only) {
+            i = find_way(search, limit, from, &after);
+        }
+        if (i < search->count) {
+            go(search, i, &after, only);
+            from = 0;
+            if (search->visits.item_count >= CONFIGURATIONS_MAX) {
+                return HISTORY_UNDECIDED;
+            }
+            if (is_new(search)) {
+                continue;
+            }
+        } else {
+            note_stuck(search);
+        }
+        const struct step *step;
+        do {
+            if (search->depth == 0) {
+                return HISTORY_VIOLATION;
+            }
+            step = back(search);
+        } while (step->only);
+        from = step->item + 1;
     }
-    search.seen = nk_alloc_zero(search.seen_slots, sizeof(uint64_t));
-    for (size_t i = 0; i < count; i++) {
-        NK_ASSERT(i == 0 || ops[i - 1].invoked < ops[i].invoked);
-        search.done_left += ops[i].outcome != HISTORY_UNKNOWN;
+}
+
+enum history_verdict history_check(const struct history_op *ops, size_t count,
+                                   struct history_report *out_report)
+{
+    struct search search;
+    enum history_verdict verdict = HISTORY_VIOLATION;
+    if (prepare(&search, ops, count)) {
+        verdict = run(&search);
     }
-    enum history_verdict verdict = run(&search);
-    if (verdict == HISTORY_VIOLATION && out_stuck != NULL) {
-        *out_stuck = search.deepest_stuck;
+    if (out_report != NULL) {
+        out_report->stuck = search.count > 0 ? search.items[search.stuck].number : 0;
+        out_report->configurations = search.visits.item_count;
     }
-    nk_free(search.placed);
+    nk_free(search.items);
     nk_free(search.steps);
-    nk_free(search.seen);
+    nk_free(search.used);
+    history_visits_deinit(&search.visits);
     return verdict;
 }

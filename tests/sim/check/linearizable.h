@@ -4,7 +4,8 @@
  * register with versions would have given exactly these answers?
  *
  * Keys are independent, so each is checked alone (Herlihy and Wing 1990, locality).  The search is
- * that of Wing and Gong 1993 with Lowe's memory of configurations seen (2017). */
+ * that of Wing and Gong 1993 with Lowe's memory of configurations seen (2017), and with six rules
+ * that leave it little to search; linearizable.c says why each of them is safe. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,25 +38,29 @@ struct history_op {
     uint64_t returned;               /* UINT64_MAX when unknown */
     uint64_t value;                  /* writes: unique, > 0; gets: what they saw, 0 missing */
     struct history_version version;  /* done: of the write; get: of what it saw */
-    struct history_version expected; /* CAS */
+    struct history_version expected; /* CAS, delete with a precondition; else {0,0} */
     struct history_version found;    /* mismatch, exists; {0,0} missing */
     bool tombstoned;                 /* delete: a live key was there */
 
     /* Expiry, in wall-clock ms.  A value with a time to live may be gone for an operation whose
      * wall_max reaches expires_first, and must be for one whose wall_min reaches expires_last. */
-    uint64_t
-        expires_first; /* writes with ttl: no clock had shown more when it was stamped; 0 none */
-    uint64_t expires_last; /* UINT64_MAX when unknown */
-    uint64_t wall_max;     /* the highest any clock had shown when the operation was over */
-    uint64_t wall_min;     /* what the clock showed when it began; 0 if it jumped meanwhile */
+    uint64_t expires_first; /* writes with ttl: the earliest end of their life; 0: none */
+    uint64_t expires_last;  /* the latest; UINT64_MAX when unknown */
+    uint64_t wall_max;      /* the highest any clock had shown when the operation was over */
+    uint64_t wall_min;      /* the least that the clock showed while it ran; 0: not known */
 };
 
 enum history_verdict {
     HISTORY_LINEARIZABLE,
     HISTORY_VIOLATION,
-    HISTORY_UNDECIDED, /* too many configurations */
+    HISTORY_UNDECIDED, /* too many configurations: counts as a failure of the checker */
 };
 
-/* `ops` in order of `invoked`.  On a violation *out_stuck (may be NULL) is the first operation that
- * no order could pass. */
-enum history_verdict history_check(const struct history_op *ops, size_t count, size_t *out_stuck);
+struct history_report {
+    size_t stuck;          /* violation: the first operation that no order could pass */
+    size_t configurations; /* how many were looked at */
+};
+
+/* `ops` in order of `invoked`, equal ones allowed.  `out_report` may be NULL. */
+enum history_verdict history_check(const struct history_op *ops, size_t count,
+                                   struct history_report *out_report);
