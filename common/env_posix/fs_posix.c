@@ -50,6 +50,7 @@ struct env_posix_fs {
     _Atomic size_t open_count;
     pthread_mutex_t fault_lock;
     struct fault fault; /* protected by fault_lock */
+    char root_name[];   /* for messages */
 };
 
 static enum nk_err make_directories(const char *path, struct nk_text *reason);
@@ -69,8 +70,10 @@ enum nk_err env_posix_fs_open(const char *root, struct env_posix_fs **out_fs,
         env_posix_explain(reason, "cannot open the directory", root, errno);
         return NK_IO;
     }
-    struct env_posix_fs *fs = nk_alloc_zero(1, sizeof *fs);
+    size_t name_size = strlen(root) + 1;
+    struct env_posix_fs *fs = nk_alloc_zero(1, sizeof *fs + name_size);
     fs->root_fd = root_fd;
+    memcpy(fs->root_name, root, name_size);
     int lock_failed = pthread_mutex_init(&fs->fault_lock, NULL);
     NK_ASSERT(lock_failed == 0);
     *out_fs = fs;
@@ -101,6 +104,11 @@ void env_posix_fs_last_fault(struct env_posix_fs *fs, struct nk_text *out_text)
 int env_posix_fs_root(const struct env_posix_fs *fs)
 {
     return fs->root_fd;
+}
+
+const char *env_posix_fs_root_name(const struct env_posix_fs *fs)
+{
+    return fs->root_name;
 }
 
 void env_posix_explain(struct nk_text *text, const char *what, const char *name, int error)

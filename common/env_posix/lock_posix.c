@@ -27,35 +27,41 @@ struct env_posix_lock {
 };
 
 static enum nk_err make_parent(struct env_posix_fs *fs, const char *name);
-static void explain_holder(int fd, const char *name, struct nk_text *reason);
+static void explain(struct env_posix_fs *fs, const char *what, const char *name, int error,
+                    struct nk_text *reason);
+static void explain_holder(struct env_posix_fs *fs, int fd, const char *name,
+                           struct nk_text *reason);
 static bool write_holder(int fd);
 
 enum nk_err env_posix_lock(struct env_posix_fs *fs, const char *name,
                            struct env_posix_lock **out_lock, struct nk_text *reason)
 {
-    int fd = -1;
     enum nk_err err = make_parent(fs, name);
-    if (err == NK_OK) {
-        fd = openat(env_posix_fs_root(fs), name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (err != NK_OK) {
+        nk_text_add(reason, env_posix_fs_root_name(fs));
+        nk_text_add(reason, ": ");
+        env_posix_fs_last_fault(fs, reason);
+        return err;
     }
+    int fd = openat(env_posix_fs_root(fs), name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) {
-        env_posix_explain(reason, "cannot open the lock file", name, errno);
+        explain(fs, "cannot open the lock file", name, errno, reason);
         return NK_IO;
     }
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
         if (errno == EAGAIN || errno == EACCES) {
             err = NK_CONFLICT;
-            explain_holder(fd, name, reason);
+            explain_holder(fs, fd, name, reason);
         } else {
             err = NK_IO;
-            env_posix_explain(reason, "cannot lock", name, errno);
+            explain(fs, "cannot lock", name, errno, reason);
         }
         (void)close(fd);
         return err;
     }
     if (!write_holder(fd)) {
-        env_posix_explain(reason, "cannot write", name, errno);
+        explain(fs, "cannot write", name, errno, reason);
         (void)close(fd);
         return NK_IO;
     }
@@ -90,12 +96,23 @@ static enum nk_err make_parent(struct env_posix_fs *fs, const char *name)
     return err == NK_CONFLICT ? NK_OK : err;
 }
 
-static void explain_holder(int fd, const char *name, struct nk_text *reason)
+static void explain(struct env_posix_fs *fs, const char *what, const char *name, int error,
+                    struct nk_text *reason)
+{
+    nk_text_add(reason, env_posix_fs_root_name(fs));
+    nk_text_add(reason, ": ");
+    env_posix_explain(reason, what, name, error);
+}
+
+static void explain_holder(struct env_posix_fs *fs, int fd, const char *name,
+                           struct nk_text *reason)
 {
     char holder[PROCESS_TEXT_BYTES] = "";
     ssize_t size = pread(fd, holder, sizeof holder - 1, 0);
     holder[size > 0 ? size : 0] = '\0';
-    nk_text_add(reason, "the data directory is in use: ");
+    nk_text_add(reason, "the data directory ");
+    nk_text_add(reason, env_posix_fs_root_name(fs));
+    nk_text_add(reason, " is in use: ");
     nk_text_add(reason, name);
     nk_text_add(reason, " is locked by process ");
     uint64_t process = strtoull(holder, NULL, 10);

@@ -24,9 +24,9 @@ Test(env_posix_lock, a_held_lock_is_refused_and_names_its_holder)
     cr_assert_eq(env_posix_lock(place.posix, NAME, &first, reason_init(&reason)), NK_OK);
     cr_expect_eq(env_posix_lock(place.posix, NAME, &second, reason_init(&reason)), NK_CONFLICT);
     cr_expect_null(second);
-    char expected[128];
+    char expected[256];
     (void)snprintf(expected, sizeof expected,
-                   "the data directory is in use: " NAME " is locked by process %ld",
+                   "the data directory %s is in use: " NAME " is locked by process %ld", place.root,
                    (long)getpid());
     cr_expect_str_eq(reason.memory, expected);
 
@@ -92,6 +92,26 @@ Test(env_posix_lock, a_lock_that_cannot_be_opened_is_explained)
     struct reason reason;
     cr_assert_eq(nk_fs_mkdir(&place.fs, "dir"), NK_OK);
     cr_expect_eq(env_posix_lock(place.posix, "dir", &lock, reason_init(&reason)), NK_IO);
-    cr_expect_str_eq(reason.memory, "cannot open the lock file dir: Is a directory");
+    char expected[256];
+    (void)snprintf(expected, sizeof expected, "%s: cannot open the lock file dir: Is a directory",
+                   place.root);
+    cr_expect_str_eq(reason.memory, expected);
+    place_close(&place);
+}
+
+Test(env_posix_lock, a_directory_that_cannot_be_made_is_explained)
+{
+    struct place place;
+    place_open(&place);
+    struct nk_file *file = NULL;
+    struct env_posix_lock *lock = NULL;
+    struct reason reason;
+    cr_assert_eq(nk_fs_open(&place.fs, "run", NK_FS_CREATE, &file), NK_OK);
+    nk_fs_close(&place.fs, &file);
+    cr_expect_eq(env_posix_lock(place.posix, "run/below/x.lock", &lock, reason_init(&reason)),
+                 NK_IO);
+    char expected[256];
+    (void)snprintf(expected, sizeof expected, "%s: mkdir run/below: Not a directory", place.root);
+    cr_expect_str_eq(reason.memory, expected);
     place_close(&place);
 }
