@@ -1,7 +1,6 @@
 #include "services/program.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -11,14 +10,14 @@
 #include "common/meta_lmdb/meta_lmdb.h"
 #include "common/ops_http/ops_http.h"
 #include "common/service/json.h"
+#include "services/program_run_file.h"
 #include "services/program_settings.h"
 
 /* Opening goes down the struct below, closing up again; whatever was not reached is NULL or -1 and
  * closing it does nothing.  So there is one way down, for a start that fails at any step and for an
  * ordered end alike. */
 
-#define EXIT_CONFIG     78 /* EX_CONFIG of sysexits.h */
-#define TEXT_BYTES_MAX  512
+#define TEXT_BYTES_MAX  1024
 #define STOP_TIMEOUT_MS 10000 /* the role's own drain is shorter */
 #define WORKER_READ_MAX 4
 
@@ -55,6 +54,7 @@ struct process {
 static enum nk_err open_all(struct process *process, struct nk_text *reason);
 static enum nk_err open_machine(struct process *process, struct nk_text *reason);
 static enum nk_err open_meta(struct process *process, struct nk_text *reason);
+static enum nk_err open_addresses(struct process *process, struct nk_text *reason);
 static enum nk_err open_bus(struct process *process, struct nk_text *reason);
 static void open_boards(struct process *process);
 static enum nk_err open_doors(struct process *process, struct nk_text *reason);
@@ -62,7 +62,6 @@ static enum nk_err write_run_file(struct process *process, struct nk_text *reaso
 static void close_all(struct process *process);
 static enum nk_err run(struct process *process, struct nk_text *reason);
 static void stopping(void *ctx);
-static int exit_code(enum nk_err err);
 
 int program_main(const struct program *program, int argc, char **argv)
 {
@@ -71,7 +70,7 @@ int program_main(const struct program *program, int argc, char **argv)
     enum nk_err err = program_settings(program->name, argc, argv, &process.settings, &done);
     if (err != NK_OK || done) {
         nk_settings_free(&process.settings);
-        return exit_code(err);
+        return program_exit_code(err);
     }
     char line[TEXT_BYTES_MAX];
     struct nk_text reason;
@@ -89,7 +88,7 @@ int program_main(const struct program *program, int argc, char **argv)
         (void)fprintf(stderr, "%s: %s: %s\n", program->name, stage, line);
     }
     close_all(&process);
-    return exit_code(err);
+    return program_exit_code(err);
 }
 
 /* ---- Opening ---- */
@@ -102,11 +101,7 @@ static enum nk_err open_all(struct process *process, struct nk_text *reason)
         err = open_meta(process, reason);
     }
     if (err == NK_OK) {
-        err = open_bus(process, reason);
-    }
-    if (err == NK_OK) {
-        open_boards(process);
-        err = open_doors(process, reason);
+        err = open_addresses(process, reason);
     }
     if (err == NK_OK) {
         err = program->role->init(&process->context, &process->role, reason);
@@ -204,6 +199,18 @@ static enum nk_err open_meta(struct process *process, struct nk_text *reason)
         process->env.meta = nk_meta_lmdb_contract(process->meta);
     }
     return err;
+}
+
+/* Where others reach this process.  An address that somebody else has now may be free at the next
+ * start: that is not a matter of the configuration. */
+static enum nk_err open_addresses(struct process *process, struct nk_text *reason)
+{
+    enum nk_err err = open_bus(process, reason);
+    if (err == NK_OK) {
+        open_boards(process);
+        err = open_doors(process, reason);
+    }
+    return err == NK_CONFLICT ? NK_UNAVAILABLE : err;
 }
 
 static enum nk_err open_bus(struct process *process, struct nk_text *reason)
@@ -315,12 +322,6 @@ static enum nk_err open_doors(struct process *process, struct nk_text *reason)
 
 /* ---- The run file ---- */
 
-static void run_file_name(const struct process *process, const char *ending, char *out_name,
-                          size_t size)
-{
-    (void)snprintf(out_name, size, "run/%s.json%s", process->program->role->name, ending);
-}
-
 static void describe(const struct process *process, struct nk_buf *out)
 {
     const struct nk_net *net = &process->env.net;
@@ -345,29 +346,13 @@ static void describe(const struct process *process, struct nk_buf *out)
     nk_buf_append_u8(out, '\n');
 }
 
-/* Replaces what a former process may have left, in one step for whoever reads it. */
 static enum nk_err write_run_file(struct process *process, struct nk_text *reason)
 {
-    const struct nk_fs *fs = &process->env.fs;
-    char name[64];
-    char half[64];
-    run_file_name(process, "", name, sizeof name);
-    run_file_name(process, ".new", half, sizeof half);
     struct nk_buf text;
     nk_buf_init(&text);
     describe(process, &text);
-    struct nk_file *file = NULL;
-    enum nk_err err = fs->ops->remove(fs->ctx, half);
-    if (err == NK_OK || err == NK_NOT_FOUND) {
-        err = nk_fs_open(fs, half, NK_FS_CREATE, &file);
-    }
-    if (err == NK_OK) {
-        err = nk_fs_pwrite(fs, file, 0, nk_buf_bytes(&text));
-    }
-    nk_fs_close(fs, &file);
-    if (err == NK_OK) {
-        err = nk_fs_rename(fs, half, name);
-    }
+    enum nk_err err =
+        program_run_file_write(&process->env.fs, process->program->role->name, nk_buf_bytes(&text));
     nk_buf_deinit(&text);
     if (err != NK_OK) {
         env_posix_fs_last_fault(process->fs, reason);
@@ -380,16 +365,6 @@ static enum nk_err write_run_file(struct process *process, struct nk_text *reaso
                 NK_LOG_TEXT("http_addr", process->context.http_address),
                 NK_LOG_TEXT("version", NK_BUILD_VERSION));
     return NK_OK;
-}
-
-static void remove_run_file(struct process *process)
-{
-    char name[64];
-    run_file_name(process, "", name, sizeof name);
-    if (process->run_file) {
-        /* If it stays, its pid is of a process that has ended: readers check that. */
-        (void)process->env.fs.ops->remove(process->env.fs.ctx, name);
-    }
 }
 
 /* ---- Running and closing ---- */
@@ -420,8 +395,6 @@ static enum nk_err run(struct process *process, struct nk_text *reason)
 static void stopping(void *ctx)
 {
     struct process *process = ctx;
-    nk_log_info(&process->env.log, process->program->role->name, "stopping",
-                NK_LOG_TEXT("node_id", process->context.config->node_id));
     if (process->program->front != NULL) {
         process->program->front->stop(process->front);
     }
@@ -438,7 +411,9 @@ static void close_all(struct process *process)
         program->front->close(&process->front);
     }
     ops_http_close(&process->http);
-    remove_run_file(process);
+    if (process->run_file) {
+        program_run_file_remove(&process->env.fs, program->role->name);
+    }
     if (process->role != NULL) {
         program->role->deinit(&process->role);
     }
@@ -454,12 +429,4 @@ static void close_all(struct process *process)
         (void)close(process->stop_fd);
     }
     nk_settings_free(&process->settings);
-}
-
-static int exit_code(enum nk_err err)
-{
-    if (err == NK_OK) {
-        return EXIT_SUCCESS;
-    }
-    return err == NK_INVALID || err == NK_CONFLICT ? EXIT_CONFIG : EXIT_FAILURE;
 }

@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "common/base/units.h"
+
+#define EXIT_CONFIG 78
 
 static enum nk_err read_file(const char *name, struct nk_buf *out, struct nk_text *reason);
 static void print(const struct nk_buf *text);
@@ -87,4 +90,12 @@ static void print(const struct nk_buf *text)
         (void)fwrite(text->data, 1, text->size, stdout);
         (void)fflush(stdout);
     }
+}
+
+int program_exit_code(enum nk_err err)
+{
+    if (err == NK_OK) {
+        return EXIT_SUCCESS;
+    }
+    return err == NK_INVALID || err == NK_CONFLICT ? EXIT_CONFIG : EXIT_FAILURE;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-/* The settings of a program: flags, environment, and the file that --config names. */
+/* The settings of a program: flags, environment, and the file that --config names; and how a
+ * program says in the end that they were wrong. */
 
 #include "common/base/text.h"
 #include "common/config/config.h"
@@ -11,3 +12,7 @@
 NK_MUST_CHECK
 enum nk_err program_settings(const char *program, int argc, char **argv,
                              struct nk_settings **out_settings, bool *out_done);
+
+/* 0 for NK_OK; 78 (EX_CONFIG of sysexits.h) for NK_INVALID and NK_CONFLICT: settings, data and
+ * surroundings do not fit together, and starting again would change nothing; else 1. */
+int program_exit_code(enum nk_err err);
