@@ -22,6 +22,7 @@ struct host_meters {
     struct nk_counter dropped_frames;
     struct nk_counter dropped_replies;
     struct nk_gauge disk_free_bytes;
+    struct nk_gauge compaction_debt_bytes;
     struct nk_gauge pending_requests;
     struct nk_histogram commit;
     struct nk_histogram apply;
@@ -73,6 +74,9 @@ void metrics_open(struct host *host)
               &meters->pending_requests);
     add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
               &meters->disk_free_bytes);
+    add_gauge(registry, "lsm_compaction_debt_bytes",
+              "Bytes of tables in level 0, which compaction has to merge.",
+              &meters->compaction_debt_bytes);
     add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
                 &lsm->cache_hits);
     add_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
@@ -190,11 +194,14 @@ void metrics_housekeeping(struct host *host, uint64_t free_bytes)
 {
     nk_gauge_set(&host->meters->disk_free_bytes, (int64_t)free_bytes);
     nk_gauge_set(&host->meters->pending_requests, (int64_t)host->pending_count);
+    uint64_t level_0_bytes = 0;
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
         struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
         struct lsm_shape shape;
         lsm_get_shape(shard->db, &shape);
         nk_gauge_set(&shard->meters->memtable_bytes, (int64_t)shape.memtable_bytes);
         nk_gauge_set(&shard->meters->table_count, (int64_t)shape.table_count);
+        level_0_bytes += shape.table_bytes; /* until there is compaction, no table is elsewhere */
     }
+    nk_gauge_set(&host->meters->compaction_debt_bytes, (int64_t)level_0_bytes);
 }
