@@ -45,6 +45,83 @@ enum nk_err server_http_address(const struct nk_config *config, enum supervise_c
     return NK_OK;
 }
 
+/* ---- The check ---- */
+
+/* Whether the child's HTTP address is the one of gRPC.  Two of port 0 never meet. */
+static bool meets_rpc(const struct nk_config *config, const char *http_address)
+{
+    struct nk_config_address rpc;
+    struct nk_config_address http;
+    enum nk_err err = nk_config_address_parse(config->rpc_addr, &rpc);
+    NK_ASSERT(err == NK_OK); /* the settings have been checked */
+    err = nk_config_address_parse(http_address, &http);
+    NK_ASSERT(err == NK_OK);
+    return rpc.port != 0 && rpc.port == http.port && strcmp(rpc.host, http.host) == 0;
+}
+
+enum nk_err server_layout_check(const struct nk_config *config, struct nk_text *reason)
+{
+    if (strcmp(config->bus.addr, "ipc") != 0) {
+        nk_text_add(reason, "bus.addr: \"");
+        nk_text_add(reason, config->bus.addr);
+        nk_text_add(reason, "\" is refused; under norikv-server it must be ipc");
+        return NK_INVALID;
+    }
+    for (size_t i = 0; i < SUPERVISE_CHILD_COUNT; i++) {
+        enum supervise_child child = (enum supervise_child)i;
+        char memory[SERVER_ADDRESS_BYTES];
+        struct nk_text address;
+        nk_text_init(&address, memory, sizeof memory);
+        enum nk_err err = server_http_address(config, child, &address, reason);
+        if (err != NK_OK) {
+            return err;
+        }
+        NK_ASSERT(!address.truncated);
+        if (meets_rpc(config, memory)) {
+            nk_text_add(reason, "rpc_addr: \"");
+            nk_text_add(reason, config->rpc_addr);
+            nk_text_add(reason, "\" is also the HTTP address of the ");
+            nk_text_add(reason, server_role_name(child));
+            nk_text_add(reason, " (http_addr, server.http_port_step); it must be another one");
+            return NK_INVALID;
+        }
+    }
+    return NK_OK;
+}
+
+/* ---- Arguments ---- */
+
+/* Whether this flag gives a value to http_addr; `value` is what stands behind it. */
+static bool sets_http_addr(const char *flag, const char *value)
+{
+    static const char set[] = "--set=http_addr=";
+    return strcmp(flag, "--http-addr") == 0 || strncmp(flag, "--http-addr=", 12) == 0 ||
+           strncmp(flag, set, sizeof set - 1) == 0 ||
+           (strcmp(flag, "--set") == 0 && strncmp(value, "http_addr=", 10) == 0);
+}
+
+/* Of the flags, only those without a value end the program before it has children. */
+void server_child_arguments(const char *const *arguments, size_t count, const char *http_address,
+                            const char **out_arguments)
+{
+    size_t out = 1;
+    for (size_t i = 0; i < count;) {
+        bool attached = strchr(arguments[i], '=') != NULL;
+        NK_ASSERT(attached || i + 1 < count);
+        size_t words = attached ? 1 : 2;
+        if (!sets_http_addr(arguments[i], attached ? "" : arguments[i + 1])) {
+            for (size_t word = 0; word < words; word++) {
+                out_arguments[out++] = arguments[i + word];
+            }
+        }
+        i += words;
+    }
+    out_arguments[out++] = "--http-addr";
+    out_arguments[out++] = http_address;
+    out_arguments[out++] = NULL;
+    NK_ASSERT(out <= count + SERVER_ARGUMENTS_MORE);
+}
+
 /* ---- Run files ----
  *
  * One flat object of our own writing (services/program.c), whose texts need no escapes: a name is
@@ -107,4 +184,30 @@ enum nk_err server_run_file_read(struct nk_bytes text, struct server_run_file *o
     }
     *out_file = file;
     return NK_OK;
+}
+
+static void write_text(struct nk_buf *out, const char *name, const char *text)
+{
+    nk_buf_append_string(out, ",\"");
+    nk_buf_append_string(out, name);
+    nk_buf_append_string(out, "\":\"");
+    nk_buf_append_string(out, text);
+    nk_buf_append_string(out, "\"");
+}
+
+void server_run_file_write(const char *node_id, uint64_t pid, const struct server_run_file *gateway,
+                           struct nk_buf *out)
+{
+    char memory[24];
+    struct nk_text number;
+    nk_text_init(&number, memory, sizeof memory);
+    nk_text_add_u64(&number, pid);
+    nk_buf_append_string(out, "{\"role\":\"server\"");
+    write_text(out, "node_id", node_id);
+    write_text(out, "version", NK_BUILD_VERSION);
+    nk_buf_append_string(out, ",\"pid\":");
+    nk_buf_append_string(out, memory);
+    write_text(out, "rpc_addr", gateway->rpc_addr);
+    write_text(out, "http_addr", gateway->http_addr);
+    nk_buf_append_string(out, "}\n");
 }

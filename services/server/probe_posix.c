@@ -57,6 +57,7 @@ static bool ask(int fd)
     return size == sizeof answer && memcmp(answer, ready, size) == 0;
 }
 
+/* A name may stand for several addresses, of which the process listens at one. */
 bool server_probe_ready(const char *http_address)
 {
     struct nk_config_address address;
@@ -65,12 +66,15 @@ bool server_probe_ready(const char *http_address)
     }
     char port[8];
     (void)snprintf(port, sizeof port, "%u", address.port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     if (getaddrinfo(address.host, port, &hints, &found) != 0) {
         return false;
     }
-    int fd = connect_to(found);
+    int fd = -1;
+    for (const struct addrinfo *place = found; place != NULL && fd < 0; place = place->ai_next) {
+        fd = connect_to(place);
+    }
     freeaddrinfo(found);
     bool ready = fd >= 0 && ask(fd);
     if (fd >= 0) {

@@ -4,6 +4,6 @@
 
 #include <stdbool.h>
 
-/* GET /readyz at `http_address` (host:port with a numeric host).  True: 200.  Waits
- * PROBE_TIMEOUT_MS at most. */
+/* GET /readyz at `http_address` (host:port).  True: 200.  Waits some tenths of a second at most,
+ * and however long it takes to resolve a host that is a name. */
 bool server_probe_ready(const char *http_address);

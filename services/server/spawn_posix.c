@@ -86,19 +86,41 @@ static bool find_in_path(const char *name, struct nk_text *path)
     return false;
 }
 
-enum nk_err server_find_program(const char *name, struct nk_text *out_path)
+/* The directory of this program, without the slash behind it; empty: unknown.  After an upgrade the
+ * link reads "… (deleted)", and the directory is still right. */
+static struct nk_bytes own_directory(char memory[static NK_PATH_BYTES_MAX])
 {
-    char self[NK_PATH_BYTES_MAX];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof self);
-    if (size > 0 && (size_t)size < sizeof self) {
-        while (size > 0 && self[size - 1] != '/') {
-            size--;
-        }
-        if (size > 0 && try_directory(nk_bytes_of(self, (size_t)size - 1), name, out_path)) {
-            return NK_OK;
-        }
+    ssize_t size = readlink("/proc/self/exe", memory, NK_PATH_BYTES_MAX);
+    if (size < 0 || size == (ssize_t)NK_PATH_BYTES_MAX) {
+        return nk_bytes_of(memory, 0);
     }
-    if (find_in_path(name, out_path)) {
+    while (size > 0 && memory[size - 1] != '/') {
+        size--;
+    }
+    return nk_bytes_of(memory, size > 0 ? (size_t)size - 1 : 0);
+}
+
+enum nk_err server_find_program(const char *role, struct nk_text *out_path)
+{
+    char name_memory[32];
+    char built_memory[64];
+    char self[NK_PATH_BYTES_MAX];
+    struct nk_text name;
+    struct nk_text built;
+    nk_text_init(&name, name_memory, sizeof name_memory);
+    nk_text_init(&built, built_memory, sizeof built_memory);
+    nk_text_add(&name, "norikv-");
+    nk_text_add(&name, role);
+    nk_text_add(&built, "../");
+    nk_text_add(&built, role);
+    nk_text_add(&built, "/");
+    nk_text_add(&built, name_memory);
+    struct nk_bytes directory = own_directory(self);
+    if (directory.size > 0 && (try_directory(directory, name_memory, out_path) ||
+                               try_directory(directory, built_memory, out_path))) {
+        return NK_OK;
+    }
+    if (find_in_path(name_memory, out_path)) {
         return NK_OK;
     }
     enum nk_err err = out_path->truncated ? NK_TOO_LARGE : NK_NOT_FOUND;
@@ -109,7 +131,7 @@ enum nk_err server_find_program(const char *name, struct nk_text *out_path)
 /* ---- Starting ---- */
 
 /* In the child.  Only calls that are safe between fork and exec.  Returns if it did not work. */
-static void become(const char *path, char *const *arguments, pid_t parent)
+static void become(const char *path, const char *const *arguments, pid_t parent)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
         return;
@@ -127,11 +149,11 @@ static void become(const char *path, char *const *arguments, pid_t parent)
     if (sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
         return;
     }
-    (void)execv(path, arguments);
+    (void)execv(path, (char *const *)(uintptr_t)arguments); /* only read */
 }
 
 /* The child says through the pipe why it could not become the program; exec closes it silently. */
-enum nk_err server_spawn(const char *path, char *const *arguments, pid_t *out_pid,
+enum nk_err server_spawn(const char *path, const char *const *arguments, pid_t *out_pid,
                          struct nk_text *reason)
 {
     int pipe_fds[2];
@@ -145,7 +167,8 @@ enum nk_err server_spawn(const char *path, char *const *arguments, pid_t *out_pi
             become(path, arguments, parent);
             error = errno;
             ssize_t told = write(pipe_fds[1], &error, sizeof error);
-            _exit(told == (ssize_t)sizeof error ? EXIT_FAILURE : SIGPIPE);
+            (void)told; /* if it fails, there is nobody to tell */
+            _exit(EXIT_FAILURE);
         }
         (void)close(pipe_fds[1]);
         int why = 0;

@@ -15,9 +15,9 @@ NK_MUST_CHECK enum nk_err server_child_fd(int *out_fd);
 /* Empties the descriptor. */
 void server_child_fd_drain(int fd);
 
-/* The path of a program that stands beside this one (/proc/self/exe), else in PATH.  NK_NOT_FOUND;
- * NK_TOO_LARGE. */
-NK_MUST_CHECK enum nk_err server_find_program(const char *name, struct nk_text *out_path);
+/* The path of norikv-<role>: beside this program (/proc/self/exe), where the build puts it
+ * (../<role>/), or in PATH.  NK_NOT_FOUND; NK_TOO_LARGE. */
+NK_MUST_CHECK enum nk_err server_find_program(const char *role, struct nk_text *out_path);
 
 /* Starts `path` with `arguments` (arguments[0] is its name, NULL ends them), our environment,
  * standard output and error, no input.  The child
@@ -26,8 +26,8 @@ NK_MUST_CHECK enum nk_err server_find_program(const char *name, struct nk_text *
  * order;
  *   - has no signal blocked.
  * NK_IO: it could not be executed, `reason` has one line. */
-NK_MUST_CHECK enum nk_err server_spawn(const char *path, char *const *arguments, pid_t *out_pid,
-                                       struct nk_text *reason);
+NK_MUST_CHECK enum nk_err server_spawn(const char *path, const char *const *arguments,
+                                       pid_t *out_pid, struct nk_text *reason);
 
 /* One child that has ended; false: none has.  *out_code: its exit code, or 128 and the signal. */
 bool server_reap(pid_t *out_pid, int *out_code);
