@@ -132,7 +132,7 @@ class Process:
 
     def start(self, wait=True):
         assert self.process is None, "already running"
-        for role in self.roles:  # what a former process wrote
+        for role in (self.program, *self.roles):  # what a former process wrote
             (self.data_dir / "run" / f"{role}.json").unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
@@ -144,14 +144,23 @@ class Process:
         return self
 
     def wait_ready(self):
-        """All roles have written their addresses and say that they are ready."""
+        """All roles have written their addresses and say that they are ready, and so does the
+        program."""
         for role in self.roles:
             wait_for(lambda role=role: self.is_ready(role), f"{role} to be ready; {self.log_path}")
+        wait_for(self.is_announced, f"norikv-{self.program} to be ready; {self.log_path}")
 
-    def is_ready(self, role):
+    def must_run(self):
         if self.process.poll() is not None:
             raise AssertionError(f"norikv-{self.program} ended with {self.process.returncode}; "
                                  f"its last lines:\n{self.log_tail()}")
+
+    def is_announced(self):
+        self.must_run()
+        return (self.data_dir / "run" / f"{self.program}.json").exists()
+
+    def is_ready(self, role):
+        self.must_run()
         try:
             return self.http(role, "GET", "/readyz").status == 200
         except (OSError, http.client.HTTPException, KeyError, ValueError):
@@ -210,8 +219,9 @@ class Process:
         """kill -9 of everything at once."""
         if self.process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in (self.process.pid, *self.processes()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._ended(30)
 
     def kill_launcher(self):
@@ -291,6 +301,7 @@ class Role(Process):
 
 
 _started = []
+_short_names = []
 
 
 @atexit.register
@@ -300,13 +311,24 @@ def _kill_everything():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(each.process.pid, signal.SIGKILL)
         each.kill_leftovers()
+    for short in _short_names:
+        short.unlink(missing_ok=True)
+
+
+def own_work():
+    """What this test program leaves, if it leaves anything."""
+    return WORK / f"{pathlib.Path(sys.argv[0]).stem}-{os.getpid()}"
 
 
 def make_directory(name):
-    """An empty directory below WORK, kept if a test of this program fails."""
-    directory = WORK / f"{pathlib.Path(sys.argv[0]).stem}-{os.getpid()}" / name
+    """An empty directory below WORK, kept if a test of this program fails.  It is given out under a
+    short name of its own, since the paths of local sockets may not be long."""
+    directory = own_work() / name
     directory.mkdir(parents=True)
-    return directory
+    short = pathlib.Path(f"/tmp/norikv-{os.getpid()}-{len(_short_names)}")
+    short.symlink_to(directory)
+    _short_names.append(short)
+    return short
 
 
 class NodeTest(unittest.TestCase):
@@ -346,7 +368,7 @@ def main():
     """unittest.main, and at the end: reports of the sanitizers fail too, and the directory goes
     unless something failed."""
     outcome = unittest.main(module="__main__", exit=False, verbosity=1).result
-    directory = WORK / f"{pathlib.Path(sys.argv[0]).stem}-{os.getpid()}"
+    directory = own_work()
     reports = sanitizer_reports(directory) if directory.exists() else []
     for line in reports:
         print(line, file=sys.stderr)

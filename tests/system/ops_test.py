@@ -27,6 +27,12 @@ METRICS = {  # of the contract; those of the other processes are checked by what
                "cluster_view_epoch"),
     "admin": (),
 }
+# What promtool would name otherwise than the contract.  It ends with 3 for matters of taste and
+# with 1 for what it cannot read.
+PROMTOOL_TASTE = (r"(?:kv_request_duration|raft_commit|raft_apply|read_index|wal_fsync|swim_rtt|"
+                  r"swim_gossip_latency)_ms metric names should not contain abbreviated units",
+                  r"(?:lsm_sstable|wal_segment)_count non-histogram and non-summary metrics should "
+                  r'not have "_count" suffix')
 EVERY_PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
                  "process_start_time_seconds", "norikv_build_info")
 
@@ -43,41 +49,39 @@ class Routes(harness.NodeTest):
             client.get(key=b"missing")
             client.delete(key=b"k1")
 
-    def each_role(self):
-        for role in harness.ROLES:
-            with self.subTest(role):
-                yield role
-
     def test_every_process_has_its_own_address_and_writes_it_down(self):
         addresses = set()
-        for role in self.each_role():
-            run = self.node.run_file(role)
-            self.assertEqual(run["pid"], self.node.pid(role))
-            addresses.add(run["http_addr"])
-            self.assertNotEqual(run["http_addr"].rsplit(":", 1)[1], "0")
+        for role in harness.ROLES:
+            with self.subTest(role):
+                run = self.node.run_file(role)
+                self.assertEqual(run["pid"], self.node.pid(role))
+                addresses.add(run["http_addr"])
+                self.assertNotEqual(run["http_addr"].rsplit(":", 1)[1], "0")
         self.assertEqual(len(addresses), len(harness.ROLES))
         self.assertEqual(self.node.run_file("server")["pid"], self.node.process.pid)
 
     def test_health_quick_says_ok(self):
-        for role in self.each_role():
-            answer = self.node.http(role, "GET", "/health/quick")
-            self.assertEqual((answer.status, answer.body.strip()), (200, b"OK"))
-            self.assertEqual(answer.headers["Content-Type"].split(";")[0], "text/plain")
+        for role in harness.ROLES:
+            with self.subTest(role):
+                answer = self.node.http(role, "GET", "/health/quick")
+                self.assertEqual((answer.status, answer.body.strip()), (200, b"OK"))
+                self.assertEqual(answer.headers["Content-Type"].split(";")[0], "text/plain")
 
     def test_health_tells_the_state_as_json(self):
-        for role in self.each_role():
-            answer = self.node.http(role, "GET", "/health")
-            self.assertEqual(answer.status, 200)
-            self.assertEqual(answer.headers["Content-Type"].split(";")[0], "application/json")
-            health = json.loads(answer.body)
-            self.assertEqual(health["status"], "healthy")
-            self.assertEqual(health["role"], role)
-            self.assertEqual(health["node_id"], "node0")
-            self.assertGreaterEqual(health["uptime_seconds"], 0)
-            self.assertEqual(health["total_shards"], 1024)
-            self.assertIsInstance(health["active_shards"], int)
-            self.assertIsInstance(health["nodes"], list)
-            self.assertIsInstance(health["shards"], list)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                answer = self.node.http(role, "GET", "/health")
+                self.assertEqual(answer.status, 200)
+                self.assertEqual(answer.headers["Content-Type"].split(";")[0], "application/json")
+                health = json.loads(answer.body)
+                self.assertEqual(health["status"], "healthy")
+                self.assertEqual(health["role"], role)
+                self.assertEqual(health["node_id"], "node0")
+                self.assertGreaterEqual(health["uptime_seconds"], 0)
+                self.assertEqual(health["total_shards"], 1024)
+                self.assertIsInstance(health["active_shards"], int)
+                self.assertIsInstance(health["nodes"], list)
+                self.assertIsInstance(health["shards"], list)
 
     def test_the_shardhost_lists_its_shards(self):
         health = json.loads(self.node.http("shardhost", "GET", "/health").body)
@@ -91,24 +95,27 @@ class Routes(harness.NodeTest):
             self.assertGreaterEqual(shard["commit_index"], shard["last_applied"])
 
     def test_liveness_and_readiness(self):
-        for role in self.each_role():
-            for path in ("/healthz", "/readyz"):
-                self.assertEqual(self.node.http(role, "GET", path).status, 200, path)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                for path in ("/healthz", "/readyz"):
+                    self.assertEqual(self.node.http(role, "GET", path).status, 200, path)
 
     def test_head_is_get_without_the_body(self):
-        for role in self.each_role():
-            for path in ("/health", "/health/quick", "/healthz", "/readyz", "/metrics"):
-                answer = self.node.http(role, "HEAD", path)
-                self.assertEqual((answer.status, answer.body), (200, b""), path)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                for path in ("/health", "/health/quick", "/healthz", "/readyz", "/metrics"):
+                    answer = self.node.http(role, "HEAD", path)
+                    self.assertEqual((answer.status, answer.body), (200, b""), path)
 
     def test_other_paths_and_methods_are_refused_as_json(self):
-        for role in self.each_role():
-            answer = self.node.http(role, "GET", "/nope")
-            self.assertEqual(answer.status, 404)
-            self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
-            answer = self.node.http(role, "POST", "/health", body=b"x")
-            self.assertEqual(answer.status, 405)
-            self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
+        for role in harness.ROLES:
+            with self.subTest(role):
+                answer = self.node.http(role, "GET", "/nope")
+                self.assertEqual(answer.status, 404)
+                self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
+                answer = self.node.http(role, "POST", "/health", body=b"x")
+                self.assertEqual(answer.status, 405)
+                self.assertEqual(set(json.loads(answer.body)["error"]), {"code", "message"})
 
     def test_cluster_and_targets_on_gateway_and_gossip(self):
         for role in ("gateway", "gossip"):
@@ -131,32 +138,38 @@ class Routes(harness.NodeTest):
     def test_promtool_accepts_the_metrics(self):
         promtool = shutil.which("promtool")
         self.assertIsNotNone(promtool, "package prometheus is missing: deploy/install-deps test")
-        for role in self.each_role():
-            content_type, text = self.metrics(role)
-            self.assertTrue(content_type.startswith("text/plain; version=0.0.4"), content_type)
-            check = subprocess.run([promtool, "check", "metrics"], input=text, text=True,
-                                   capture_output=True, check=False)
-            self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                content_type, text = self.metrics(role)
+                self.assertTrue(content_type.startswith("text/plain; version=0.0.4"), content_type)
+                check = subprocess.run([promtool, "check", "metrics"], input=text, text=True,
+                                       capture_output=True, check=False)
+                self.assertIn(check.returncode, (0, 3), check.stdout + check.stderr)
+                self.assertEqual([line for line in (check.stdout + check.stderr).splitlines() if not
+                                  any(re.fullmatch(taste, line) for taste in PROMTOOL_TASTE)], [])
 
     def test_open_metrics_when_asked_for(self):
-        for role in self.each_role():
-            content_type, text = self.metrics(
-                role, "application/openmetrics-text; version=1.0.0, text/plain;q=0.5")
-            self.assertTrue(content_type.startswith("application/openmetrics-text; version=1.0.0"),
-                            content_type)
-            self.assertTrue(text.endswith("# EOF\n"))
-            self.assertEqual(text.count("# EOF"), 1)
-            families = {}
-            for line in text.splitlines()[:-1]:
-                if line.startswith("# TYPE "):
-                    _, _, name, kind = line.split(" ")
-                    self.assertNotIn(name, families, "a family comes once")
-                    families[name] = kind
-                elif not line.startswith("#"):
-                    name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line).group(0)
-                    owner = self.family_of(name, families)
-                    self.assertIsNotNone(owner, line)
-            self.assertTrue(families)
+        wanted = "application/openmetrics-text; version=1.0.0"
+        for role in harness.ROLES:
+            with self.subTest(role):
+                content_type, text = self.metrics(role, f"{wanted}, text/plain;q=0.5")
+                self.assertTrue(content_type.startswith(wanted), content_type)
+                self.expect_open_metrics(text)
+
+    def expect_open_metrics(self, text):
+        self.assertTrue(text.endswith("# EOF\n"))
+        self.assertEqual(text.count("# EOF"), 1)
+        families = {}
+        for line in text.splitlines()[:-1]:
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                self.assertNotIn(name, families, "a family comes once")
+                families[name] = kind
+            elif not line.startswith("#"):
+                name = re.match(r"[a-zA-Z_:][a-zA-Z0-9_:]*", line).group(0)
+                owner = self.family_of(name, families)
+                self.assertIsNotNone(owner, line)
+        self.assertTrue(families)
 
     @staticmethod
     def family_of(name, families):
@@ -168,11 +181,12 @@ class Routes(harness.NodeTest):
         return None
 
     def test_the_promised_metrics_are_there(self):
-        for role in self.each_role():
-            _, text = self.metrics(role)
-            names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-            for name in METRICS[role] + EVERY_PROCESS:
-                self.assertIn(name, names)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                _, text = self.metrics(role)
+                names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+                for name in METRICS[role] + EVERY_PROCESS:
+                    self.assertIn(name, names)
 
     def test_requests_are_counted_by_operation_and_status(self):
         _, text = self.metrics("gateway")
@@ -189,10 +203,11 @@ class Routes(harness.NodeTest):
     def test_no_label_names_a_key_a_client_or_an_address(self):
         allowed = {"operation", "status", "result", "level", "shard_id", "node_id", "le", "version",
                    "commit", "compiler", "role"}
-        for role in self.each_role():
-            _, text = self.metrics(role)
-            used = set(re.findall(r'[{,]([a-zA-Z_]\w*)="', text))
-            self.assertLessEqual(used, allowed)
+        for role in harness.ROLES:
+            with self.subTest(role):
+                _, text = self.metrics(role)
+                used = set(re.findall(r'[{,]([a-zA-Z_]\w*)="', text))
+                self.assertLessEqual(used, allowed)
 
     @staticmethod
     def samples(text, name):
