@@ -1,6 +1,7 @@
 #include "stage.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -258,6 +259,21 @@ void stage_settle(struct stage *stage, const struct nk_role_ops *ops, void *role
     do {
         (void)ops->tick(role);
     } while (stage_run_jobs(stage) > 0);
+}
+
+uint64_t stage_metric(struct stage *stage, const char *series)
+{
+    struct nk_buf text = {0};
+    nk_buf_append_u8(&text, '\n');
+    nk_registry_render(stage->context.metrics, NK_METRICS_TEXT, &text);
+    nk_buf_append_u8(&text, '\0');
+    char line[160];
+    (void)snprintf(line, sizeof line, "\n%s ", series);
+    const char *found = strstr((const char *)text.data, line);
+    NK_ASSERT(found != NULL);
+    uint64_t value = strtoull(found + strlen(line), NULL, 10);
+    nk_buf_deinit(&text);
+    return value;
 }
 
 /* ---- Open and close ---- */

@@ -102,7 +102,11 @@ void stage_forget_sent(struct stage *stage);
 void stage_deliver(const struct nk_role_ops *ops, void *role, nk_peer from, enum nk_frame_type type,
                    const ProtobufCMessage *message);
 
-/* ---- Jobs ---- */
+/* ---- Metrics and jobs ---- */
+
+/* The value of a series as it is printed ("raft_term{shard_id=\"3\"}"), a whole number; asserts
+ * that it is there. */
+uint64_t stage_metric(struct stage *stage, const char *series);
 
 /* Runs what has been submitted, and what that submits; returns how many. */
 size_t stage_run_jobs(struct stage *stage);
