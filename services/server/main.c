@@ -16,11 +16,13 @@
 
 #include "children.h"
 #include "layout.h"
+#include "probe_posix.h"
 
 #define PROGRAM         "norikv-server"
 #define TEXT_BYTES_MAX  1024
-#define FORMER_WAIT_MS  10000
-#define FORMER_RETRY_MS 10
+#define FORMER_WAIT_MS  5000
+#define ADDRESS_WAIT_MS 500
+#define RETRY_MS        10
 
 /* Opening goes down, closing up again; what was not reached is NULL or -1. */
 struct server {
@@ -35,6 +37,8 @@ struct server {
 
 static enum nk_err open_all(struct server *server, int argc, char **argv, struct nk_text *reason);
 static enum nk_err await_former(struct server *server, struct nk_text *reason);
+static enum nk_err await_addresses(const struct nk_config *config, struct nk_text *reason);
+static enum nk_err await_address(const char *address, struct nk_text *reason);
 static void close_all(struct server *server);
 
 int main(int argc, char **argv)
@@ -96,6 +100,9 @@ static enum nk_err open_all(struct server *server, int argc, char **argv, struct
     if (err == NK_OK) {
         err = await_former(server, reason);
     }
+    if (err == NK_OK) {
+        err = await_addresses(config, reason);
+    }
     if (err != NK_OK) {
         return err;
     }
@@ -112,7 +119,7 @@ static enum nk_err open_all(struct server *server, int argc, char **argv, struct
 }
 
 /* The children of a server that was killed are killed as well, but may need a moment to go, for
- * instance because a write to the disk is under way.  Then their ports would be taken still. */
+ * instance because a write to the disk is under way. */
 static enum nk_err await_former(struct server *server, struct nk_text *reason)
 {
     struct nk_clock clock = env_posix_clock();
@@ -132,10 +139,44 @@ static enum nk_err await_former(struct server *server, struct nk_text *reason)
             nk_text_add(reason, line);
             return err;
         } else {
-            (void)poll(NULL, 0, FORMER_RETRY_MS);
+            (void)poll(NULL, 0, RETRY_MS);
         }
     }
     return NK_OK;
+}
+
+/* A child would find out as well, but only say so after the fifth attempt, and among the lines of
+ * the others.  Who was killed gives its ports back a moment later than its locks. */
+static enum nk_err await_addresses(const struct nk_config *config, struct nk_text *reason)
+{
+    enum nk_err err = await_address(config->rpc_addr, reason);
+    for (size_t i = 0; i < SUPERVISE_CHILD_COUNT && err == NK_OK; i++) {
+        char memory[SERVER_ADDRESS_BYTES];
+        struct nk_text address;
+        nk_text_init(&address, memory, sizeof memory);
+        err = server_http_address(config, (enum supervise_child)i, &address, reason);
+        if (err == NK_OK) {
+            err = await_address(memory, reason);
+        }
+    }
+    return err;
+}
+
+static enum nk_err await_address(const char *address, struct nk_text *reason)
+{
+    struct nk_clock clock = env_posix_clock();
+    uint64_t deadline_us = nk_mono_us(&clock) + ADDRESS_WAIT_MS * NK_US_PER_MS;
+    for (;;) {
+        char line[TEXT_BYTES_MAX];
+        struct nk_text why;
+        nk_text_init(&why, line, sizeof line);
+        enum nk_err err = server_probe_free(address, &why);
+        if (err != NK_UNAVAILABLE || nk_mono_us(&clock) >= deadline_us) {
+            nk_text_add(reason, line);
+            return err;
+        }
+        (void)poll(NULL, 0, RETRY_MS);
+    }
 }
 
 static void close_all(struct server *server)

@@ -13,6 +13,66 @@
 
 #define PROBE_TIMEOUT_MS 200 /* for each of connecting, writing, reading */
 
+/* 0, or the error of getaddrinfo.  The caller frees *out_found. */
+static int resolve(const char *text, int flags, struct addrinfo **out_found)
+{
+    struct nk_config_address address;
+    if (nk_config_address_parse(text, &address) != NK_OK) {
+        return EAI_NONAME;
+    }
+    char port[8];
+    (void)snprintf(port, sizeof port, "%u", address.port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
+    return getaddrinfo(address.host, port, &hints, out_found);
+}
+
+/* ---- May it be listened at? ---- */
+
+/* 0 or errno.  As those who will listen do it: with SO_REUSEADDR, or connections of a former
+ * process would be in the way. */
+static int try_bind(const struct addrinfo *place)
+{
+    int fd = socket(place->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    int yes = 1;
+    int error = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+                        bind(fd, place->ai_addr, place->ai_addrlen) != 0
+                    ? errno
+                    : 0;
+    (void)close(fd);
+    return error;
+}
+
+enum nk_err server_probe_free(const char *address, struct nk_text *reason)
+{
+    struct addrinfo *found = NULL;
+    int unknown = resolve(address, AI_PASSIVE, &found);
+    if (unknown != 0) {
+        nk_text_add(reason, address);
+        nk_text_add(reason, ": ");
+        nk_text_add(reason, gai_strerror(unknown));
+        return NK_INVALID;
+    }
+    int error = EADDRNOTAVAIL; /* one of them is enough */
+    for (const struct addrinfo *place = found; place != NULL && error != 0;
+         place = place->ai_next) {
+        error = try_bind(place);
+    }
+    freeaddrinfo(found);
+    if (error == 0) {
+        return NK_OK;
+    }
+    nk_text_add(reason, address);
+    nk_text_add(reason, ": ");
+    nk_text_add(reason,
+                error == EADDRINUSE ? "another process listens on this port" : strerror(error));
+    return error == EADDRINUSE ? NK_UNAVAILABLE : NK_IO;
+}
+
+/* ---- Is who listens there ready? ---- */
+
 static bool wait_for(int fd, short events)
 {
     struct pollfd poll_fd = {.fd = fd, .events = events};
@@ -60,15 +120,8 @@ static bool ask(int fd)
 /* A name may stand for several addresses, of which the process listens at one. */
 bool server_probe_ready(const char *http_address)
 {
-    struct nk_config_address address;
-    if (nk_config_address_parse(http_address, &address) != NK_OK) {
-        return false;
-    }
-    char port[8];
-    (void)snprintf(port, sizeof port, "%u", address.port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    if (getaddrinfo(address.host, port, &hints, &found) != 0) {
+    if (resolve(http_address, 0, &found) != 0) {
         return false;
     }
     int fd = -1;

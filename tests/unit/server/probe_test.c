@@ -1,4 +1,5 @@
-/* Is a process ready?  The answers come from a listener in a child process. */
+/* May an address be listened at, is who listens there ready?  Answers come from a listener in a
+ * child process. */
 
 #include <criterion/criterion.h>
 
@@ -21,6 +22,8 @@ static int listen_somewhere(char *out_address, size_t size)
     socklen_t address_size = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert_geq(fd, 0);
+    int yes = 1; /* as our processes do */
+    cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), 0);
     cr_assert_eq(bind(fd, (const struct sockaddr *)(const void *)&address, address_size), 0);
     cr_assert_eq(listen(fd, 4), 0);
     cr_assert_eq(getsockname(fd, (struct sockaddr *)(void *)&address, &address_size), 0);
@@ -98,4 +101,54 @@ Test(server_probe, a_name_is_tried_at_all_its_addresses)
     cr_expect(server_probe_ready(named));
     cr_assert_eq(waitpid(child, NULL, 0), child);
     (void)close(listener);
+}
+
+static void expect_free(const char *address, enum nk_err err, const char *what)
+{
+    char expected[256] = "";
+    char why[256];
+    struct nk_text reason;
+    nk_text_init(&reason, why, sizeof why);
+    cr_expect_eq(server_probe_free(address, &reason), err, "%s: %s", address, why);
+    if (err != NK_OK) {
+        (void)snprintf(expected, sizeof expected, "%s: %s", address, what);
+    }
+    cr_expect_str_eq(why, expected);
+}
+
+Test(server_probe, an_address_is_free_unless_somebody_listens_there)
+{
+    char address[32];
+    int listener = listen_somewhere(address, sizeof address);
+    expect_free(address, NK_UNAVAILABLE, "another process listens on this port");
+    (void)close(listener);
+    expect_free(address, NK_OK, "");
+    expect_free(address, NK_OK, "");
+    expect_free("127.0.0.1:0", NK_OK, "");
+    expect_free("localhost:0", NK_OK, "");
+}
+
+Test(server_probe, an_address_of_somebody_else_is_not_free)
+{
+    expect_free("203.0.113.1:0", NK_IO, "Cannot assign requested address");
+    expect_free("no-such-host.invalid:0", NK_INVALID, "Name or service not known");
+    expect_free("nonsense", NK_INVALID, "Name or service not known");
+}
+
+/* Connections of a former process linger; its port is free nevertheless. */
+Test(server_probe, a_connection_that_lingers_does_not_take_the_port)
+{
+    char address[32];
+    int listener = listen_somewhere(address, sizeof address);
+    struct sockaddr_in place;
+    socklen_t size = sizeof place;
+    cr_assert_eq(getsockname(listener, (struct sockaddr *)(void *)&place, &size), 0);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(connect(client, (const struct sockaddr *)(const void *)&place, size), 0);
+    int served = accept(listener, NULL, NULL);
+    cr_assert_geq(served, 0);
+    (void)close(served); /* the side that closes first keeps the port in TIME_WAIT */
+    (void)close(client);
+    (void)close(listener);
+    expect_free(address, NK_OK, "");
 }
