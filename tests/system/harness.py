@@ -120,14 +120,15 @@ class Process:
         self.process = None
         _started.append(self)
 
-    program = None  # which one
-    roles = ()      # who must be ready
+    program = None       # which one
+    command_path = None  # where, if not in the build
+    roles = ()           # who must be ready
 
     def address_flags(self):
         return ("--rpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 
     def command(self):
-        return [program(self.program), "--node-id", "node0", *self.address_flags(),
+        return [self.command_path or program(self.program), "--node-id", "node0", *self.address_flags(),
                 "--data-dir", str(self.data_dir), *self.flags]
 
     def start(self, wait=True):
@@ -207,13 +208,14 @@ class Process:
 
     @contextlib.contextmanager
     def frozen(self, role):
-        """The process stands still, and goes on afterwards."""
+        """The process stands still, and goes on afterwards if it is still there."""
         pid = self.pid(role)
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self):
         """kill -9 of everything at once."""

@@ -216,7 +216,8 @@ class Routes(harness.NodeTest):
 
     def test_every_line_of_the_log_is_one_json_object(self):
         lines = self.node.log()
-        self.assertTrue(lines)
+        targets = {line["target"].split(".")[0] for line in lines}
+        self.assertLessEqual({"server", *harness.ROLES}, targets)
         for line in lines:
             self.assertLessEqual({"timestamp", "level", "target", "message", "fields"}, set(line))
             self.assertRegex(line["timestamp"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -297,6 +298,26 @@ class LifeCycle(unittest.TestCase):
             self.put_and_get(node)
             self.assertEqual(node.stop(number), 0)
 
+    def test_a_stop_at_any_moment_of_the_start_is_an_ordered_one(self):
+        node = self.node()
+        for count in range(2, len(harness.ROLES) + 2):  # so many processes there are by then
+            with self.subTest(count):
+                node.start(wait=False)
+                harness.wait_for(lambda count=count: len(node.processes()) >= count,
+                                 f"{count} processes; {node.log_path}")
+                self.assertEqual(node.stop(), 0, node.log_tail())
+
+    def test_a_second_signal_ends_at_once_what_does_not_end(self):
+        node = self.node().start()
+        with node.frozen("shardhost"):
+            node.process.send_signal(signal.SIGTERM)
+            harness.wait_for(lambda: node.pid("gateway") is None, "the stop to begin")
+            self.assertEqual(node.stop(), 1)
+        self.assertTrue(any(line["message"] == "a child process has to be killed" and
+                            line["fields"]["role"] == "shardhost" for line in node.log()))
+        node.start()
+        self.put_and_get(node)
+
     def test_children_die_with_a_killed_launcher(self):
         node = self.node().start()
         self.put_and_get(node)
@@ -305,15 +326,60 @@ class LifeCycle(unittest.TestCase):
         with clients.channel(node.rpc_address) as link:
             self.assertEqual(clients.StubClient(link).get(key=b"a").value, b"1")
 
-    def test_a_killed_role_comes_back_by_itself(self):
+    def test_a_launcher_killed_at_any_moment_of_the_start_leaves_nobody(self):
+        node = self.node(keep_ports=True)
+        for count in range(len(harness.ROLES) + 2):
+            with self.subTest(count):
+                node.start(wait=False)
+                harness.wait_for(lambda count=count: len(node.processes()) >= count,
+                                 f"{count} processes; {node.log_path}")
+                node.kill_launcher()
+        node.start()
+        self.put_and_get(node)
+
+    def test_a_node_started_at_once_after_a_kill_waits_for_its_ports(self):
+        node = self.node(keep_ports=True).start()
+        for _ in range(5):
+            node.process.kill()
+            node.process.wait()
+            node.process = None
+            node.start()
+            self.put_and_get(node)
+
+    def test_a_killed_role_comes_back_by_itself_and_the_others_stay(self):
         node = self.node(keep_ports=True).start()
         for role in harness.ROLES:
             with self.subTest(role):
-                before = node.pid(role)
+                before = {each: node.pid(each) for each in harness.ROLES}
                 node.kill_role(role)
-                harness.wait_for(lambda: node.pid(role) not in (None, before), f"a new {role}")
+                harness.wait_for(lambda: node.pid(role) not in (None, before[role]),
+                                 f"a new {role}")
                 node.wait_ready()
                 harness.wait_for(lambda: self.works(node), "service")
+                self.assertEqual({each: node.pid(each) for each in harness.ROLES},
+                                 {**before, role: node.pid(role)})
+
+    def test_installed_programs_find_each_other(self):
+        node = self.node()
+        prefix = node.directory / "usr"
+        subprocess.run(["cmake", "--install", str(harness.BUILD), "--prefix", str(prefix)],
+                       check=True, capture_output=True)
+        node.command_path = str(prefix / "bin/norikv-server")
+        node.start()
+        self.put_and_get(node)
+        homes = {os.path.dirname(os.readlink(f"/proc/{pid}/exe")) for pid in node.processes()}
+        self.assertEqual(homes, {os.path.realpath(prefix / "bin")})
+        self.assertEqual(node.stop(), 0)
+
+    def test_a_program_that_is_missing_is_named(self):
+        node = self.node()
+        alone = node.directory / "norikv-server"
+        shutil.copy(harness.program("server"), alone)
+        run = subprocess.run([str(alone), *node.command()[1:]], capture_output=True, text=True,
+                             env={**os.environ, "PATH": "/nowhere"}, check=False,
+                             preexec_fn=harness.die_with_parent, timeout=harness.PATIENCE)
+        self.assertEqual((run.returncode, len(run.stderr.splitlines())), (1, 1), run.stderr)
+        self.assertIn("norikv-gossip is neither beside norikv-server nor in PATH", run.stderr)
 
     def works(self, node):
         try:
