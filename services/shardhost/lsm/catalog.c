@@ -3,6 +3,7 @@
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 #include "common/base/codec.h"
+#include "services/shardhost/lsm/names.h"
 
 #define KEYS_CHUNK_BYTES 4096
 
@@ -117,9 +118,10 @@ static bool read_position(struct nk_reader *reader, struct lsm_catalog *catalog)
 static bool read_number_next(struct nk_reader *reader, struct lsm_catalog *catalog)
 {
     uint64_t number_next = nk_read_varint(reader);
-    bool grows = !reader->failed && number_next >= catalog->number_next;
+    bool sensible = !reader->failed && number_next >= catalog->number_next &&
+                    number_next <= LSM_TABLE_NUMBER_LIMIT;
     catalog->number_next = number_next;
-    return grows;
+    return sensible;
 }
 
 /* Copied: the payload goes away before the catalog does. */
@@ -146,6 +148,16 @@ static struct lsm_catalog_table *find_table(struct lsm_catalog *catalog, uint64_
     return NULL;
 }
 
+/* What every table that was written fulfils. */
+static bool meta_sensible(const struct lsm_table_meta *meta)
+{
+    return meta->size_bytes > 0 && meta->size_bytes <= LSM_TABLE_BYTES_MAX &&
+           meta->record_count > 0 && meta->tombstone_count <= meta->record_count &&
+           meta->index_min <= meta->index_max && meta->expire_count <= meta->record_count &&
+           meta->expire_min_ms <= meta->expire_max_ms &&
+           nk_bytes_compare(meta->smallest, meta->largest) <= 0;
+}
+
 static bool read_add(struct nk_reader *reader, struct lsm_catalog *catalog)
 {
     struct lsm_catalog_table table = {.level = 0};
@@ -161,8 +173,7 @@ static bool read_add(struct nk_reader *reader, struct lsm_catalog *catalog)
     meta->expire_min_ms = nk_read_varint(reader);
     meta->expire_max_ms = nk_read_varint(reader);
     if (!read_key(reader, catalog, &meta->smallest) || !read_key(reader, catalog, &meta->largest) ||
-        level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next ||
-        nk_bytes_compare(meta->smallest, meta->largest) > 0 ||
+        level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next || !meta_sensible(meta) ||
         find_table(catalog, meta->number) != NULL) {
         return false;
     }

@@ -40,7 +40,8 @@ bool lsm_table_name_parse(const char *name, uint64_t *out_number)
         return false;
     }
     uint64_t number = 0;
-    if (!nk_text_parse_u64(nk_bytes_of(bytes.data, bytes.size - suffix_size), &number)) {
+    if (!nk_text_parse_u64(nk_bytes_of(bytes.data, bytes.size - suffix_size), &number) ||
+        number >= LSM_TABLE_NUMBER_LIMIT) {
         return false;
     }
     char written[LSM_FILE_NAME_BYTES_MAX];

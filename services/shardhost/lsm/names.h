@@ -13,6 +13,9 @@
 /* "directory/file". */
 void lsm_path(const char *directory, const char *file, char out[NK_PATH_BYTES_MAX]);
 
+/* Numbers of tables are below it, so that the next one never wraps. */
+#define LSM_TABLE_NUMBER_LIMIT ((uint64_t)1 << 62)
+
 /* "0000000042.sst" */
 void lsm_table_name(uint64_t number, char out[LSM_FILE_NAME_BYTES_MAX]);
 

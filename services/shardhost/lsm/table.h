@@ -18,6 +18,8 @@ struct lsm_io {
     struct lsm_stats *stats;
 };
 
+#define LSM_TABLE_BYTES_MAX ((uint64_t)1 << 62) /* any offset in it is one that a file can have */
+
 /* What the manifest keeps of a table. */
 struct lsm_table_meta {
     uint64_t number; /* names the file; never used twice in one database */

@@ -20,8 +20,8 @@ Test(lsm_names, only_names_that_we_write_are_parsed)
     uint64_t number = 0;
     cr_expect(lsm_table_name_parse("0000000042.sst", &number));
     cr_expect_eq(number, 42);
-    cr_expect(lsm_table_name_parse("18446744073709551615.sst", &number));
-    cr_expect_eq(number, UINT64_MAX);
+    cr_expect(lsm_table_name_parse("4611686018427387903.sst", &number));
+    cr_expect_eq(number, LSM_TABLE_NUMBER_LIMIT - 1);
     static const char *const others[] = {
         "",
         "42.sst",
@@ -30,6 +30,8 @@ Test(lsm_names, only_names_that_we_write_are_parsed)
         "0000000042.sst.tmp",
         "000000004x.sst",
         "manifest",
+        "4611686018427387904.sst",
+        "18446744073709551615.sst",
         "18446744073709551616.sst",
         "-000000042.sst",
         "00000000000000000000000000000000000000000000000042.sst",

@@ -1,0 +1,153 @@
+/* Files that no code of ours wrote, with good checksums: they are refused, and nothing stops. */
+
+#include <criterion/criterion.h>
+
+#include "common/base/codec.h"
+#include "common/base/crc32c.h"
+#include "services/shardhost/lsm/manifest.h"
+#include "services/shardhost/lsm/names.h"
+#include "tests/unit/lsm/rig.h"
+
+TestSuite(lsm_hostile, .timeout = 20);
+
+static void put_table(struct nk_buf *payload, uint32_t level, uint64_t number, const char *smallest,
+                      const char *largest)
+{
+    const struct lsm_table_meta meta = {
+        .number = number,
+        .size_bytes = 100,
+        .record_count = 2,
+        .index_min = 10 * number,
+        .index_max = 10 * number + 1,
+        .smallest = nk_bytes_of_string(smallest),
+        .largest = nk_bytes_of_string(largest),
+    };
+    lsm_catalog_put_add(payload, level, &meta);
+}
+
+/* A manifest of one record, with both slots, as FORMAT.md has it. */
+static void put_manifest(struct rig *rig, struct nk_bytes payload)
+{
+    struct nk_buf file = {0};
+    memset(nk_buf_extend(&file, 1024), 0, 1024);
+    uint8_t *record = nk_buf_extend(&file, 8);
+    nk_put_u32(record + 4, (uint32_t)payload.size);
+    nk_buf_append(&file, payload);
+    uint8_t place[8];
+    nk_put_u64(place, 1024);
+    uint32_t crc = nk_crc32c(nk_bytes_of(file.data + 1028, 4 + payload.size));
+    nk_put_u32(file.data + 1024, nk_crc32c_extend(crc, nk_bytes_of(place, sizeof place)));
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t *slot = file.data + 512 * i;
+        memcpy(slot, "mnifest1", 8);
+        nk_put_u32(slot + 8, 1);
+        nk_put_u64(slot + 16, 1);
+        nk_put_u64(slot + 24, file.size);
+        crc = nk_crc32c(nk_bytes_of(slot, 12));
+        nk_put_u32(slot + 12, nk_crc32c_extend(crc, nk_bytes_of(slot + 16, 16)));
+    }
+    sim_fs_put(rig->sim, RIG_DIRECTORY "/manifest", nk_buf_bytes(&file));
+    nk_buf_deinit(&file);
+}
+
+static void put_table_file(struct rig *rig, uint64_t number)
+{
+    char name[LSM_FILE_NAME_BYTES_MAX];
+    char path[NK_PATH_BYTES_MAX];
+    lsm_table_name(number, name);
+    lsm_path(RIG_DIRECTORY, name, path);
+    sim_fs_put(rig->sim, path, nk_bytes_of_string("no table"));
+}
+
+/* Opens a database of three table files whose manifest has this payload. */
+static enum nk_err open_with(const struct nk_buf *payload, struct lsm_fault *out_fault)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    rig_init(&rig, 1, &options);
+    for (uint64_t number = 1; number <= 3; number++) {
+        put_table_file(&rig, number);
+    }
+    put_manifest(&rig, nk_buf_bytes(payload));
+    enum nk_err err = rig_open(&rig, out_fault);
+    rig_deinit(&rig);
+    return err;
+}
+
+Test(lsm_hostile, tables_of_one_level_overlap)
+{
+    static const struct {
+        uint32_t level;
+        const char *second[2];
+        enum nk_err err;
+    } cases[] = {
+        {1, {"d", "f"}, NK_OK},      {1, {"a", "a"}, NK_OK},      {1, {"c", "d"}, NK_CORRUPT},
+        {1, {"a", "b"}, NK_CORRUPT}, {1, {"a", "z"}, NK_CORRUPT}, {6, {"b", "c"}, NK_CORRUPT},
+        {0, {"b", "c"}, NK_OK},
+    };
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        struct nk_buf payload = {0};
+        struct lsm_fault fault = {0};
+        lsm_catalog_put_number_next(&payload, 4);
+        put_table(&payload, cases[i].level, 1, "b", "c");
+        put_table(&payload, cases[i].level, 2, cases[i].second[0], cases[i].second[1]);
+        put_table(&payload, cases[i].level, 3, "x", "y");
+        cr_expect_eq(open_with(&payload, &fault), cases[i].err, "case %zu", i);
+        cr_expect_eq(fault.err, cases[i].err, "case %zu", i);
+        nk_buf_deinit(&payload);
+    }
+}
+
+Test(lsm_hostile, table_numbers_leave_room_for_more)
+{
+    struct nk_buf payload = {0};
+    struct lsm_fault fault = {0};
+    lsm_catalog_put_number_next(&payload, UINT64_MAX);
+    cr_expect_eq(open_with(&payload, &fault), NK_CORRUPT);
+    cr_expect_eq(fault.offset, 1024);
+    nk_buf_deinit(&payload);
+}
+
+/* The next number is above those of all files; that of this one has none above it. */
+Test(lsm_hostile, a_file_with_the_highest_number_is_not_ours)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    rig_init(&rig, 1, &options);
+    struct nk_buf payload = {0};
+    lsm_catalog_put_number_next(&payload, 1);
+    put_manifest(&rig, nk_buf_bytes(&payload));
+    put_table_file(&rig, UINT64_MAX);
+    rig_must_open(&rig);
+    rig_put(&rig, 1, "key", "value");
+    rig_flush(&rig);
+    rig_reopen(&rig);
+    cr_expect_str_eq(rig_get(&rig, "key"), "value");
+    cr_expect(sim_fs_exists(rig.sim, RIG_DIRECTORY "/18446744073709551615.sst"));
+    nk_buf_deinit(&payload);
+    rig_deinit(&rig);
+}
+
+Test(lsm_hostile, numbers_of_a_table_contradict_each_other)
+{
+    static const struct lsm_table_meta good = {
+        .number = 1, .size_bytes = 100, .record_count = 2, .index_min = 1, .index_max = 2};
+    struct lsm_table_meta metas[] = {good, good, good, good, good, good, good};
+    metas[0].record_count = 0;
+    metas[1].tombstone_count = 3;
+    metas[2].index_min = 3;
+    metas[3].size_bytes = 0;
+    metas[4].size_bytes = UINT64_MAX;
+    metas[5].expire_count = 3;
+    metas[6].expire_min_ms = 1;
+    for (size_t i = 0; i < NK_COUNT_OF(metas); i++) {
+        struct lsm_fault fault = {0};
+        struct nk_buf payload = {0};
+        metas[i].smallest = nk_bytes_of_string("a");
+        metas[i].largest = nk_bytes_of_string("b");
+        lsm_catalog_put_number_next(&payload, 4);
+        lsm_catalog_put_add(&payload, 0, &metas[i]);
+        cr_expect_eq(open_with(&payload, &fault), NK_CORRUPT, "case %zu", i);
+        nk_buf_deinit(&payload);
+    }
+}
