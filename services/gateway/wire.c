@@ -5,8 +5,10 @@
 #include "common/base/units.h"
 
 #define WIRE_FIELD_NUMBER_MAX ((uint64_t)(1 << 29) - 1)
+#define WIRE_HEAD_BYTES_MAX   ((size_t)5) /* of a tag, of a length */
 
-static bool read_varint(struct nk_bytes message, size_t *position, uint64_t *out_value);
+static bool read_varint(struct nk_bytes message, size_t *position, size_t bytes_max,
+                        uint64_t *out_value);
 static bool skip(struct nk_bytes message, size_t *position, uint64_t size, size_t *out_start);
 
 enum nk_err wire_next(struct nk_bytes message, size_t *position, struct wire_field *out_field)
@@ -17,7 +19,8 @@ enum nk_err wire_next(struct nk_bytes message, size_t *position, struct wire_fie
     }
     size_t next = *position;
     uint64_t tag = 0;
-    if (!read_varint(message, &next, &tag) || tag >> 3 == 0 || tag >> 3 > WIRE_FIELD_NUMBER_MAX) {
+    if (!read_varint(message, &next, WIRE_HEAD_BYTES_MAX, &tag) || tag >> 3 == 0 ||
+        tag >> 3 > WIRE_FIELD_NUMBER_MAX) {
         return NK_INVALID;
     }
     struct wire_field field = {.number = (uint32_t)(tag >> 3), .type = (enum wire_type)(tag & 7)};
@@ -25,7 +28,7 @@ enum nk_err wire_next(struct nk_bytes message, size_t *position, struct wire_fie
     bool whole = false;
     switch (field.type) {
     case WIRE_VARINT:
-        whole = read_varint(message, &next, &field.value);
+        whole = read_varint(message, &next, NK_VARINT_BYTES_MAX, &field.value);
         break;
     case WIRE_FIXED64:
         whole = skip(message, &next, 8, &start);
@@ -33,7 +36,8 @@ enum nk_err wire_next(struct nk_bytes message, size_t *position, struct wire_fie
         break;
     case WIRE_BYTES: {
         uint64_t size = 0;
-        whole = read_varint(message, &next, &size) && skip(message, &next, size, &start);
+        whole = read_varint(message, &next, WIRE_HEAD_BYTES_MAX, &size) &&
+                skip(message, &next, size, &start);
         field.bytes = whole ? nk_bytes_of(message.data + start, (size_t)size) : field.bytes;
         break;
     }
@@ -52,10 +56,11 @@ enum nk_err wire_next(struct nk_bytes message, size_t *position, struct wire_fie
     return NK_OK;
 }
 
-static bool read_varint(struct nk_bytes message, size_t *position, uint64_t *out_value)
+static bool read_varint(struct nk_bytes message, size_t *position, size_t bytes_max,
+                        uint64_t *out_value)
 {
     uint64_t value = 0;
-    size_t left = nk_min_size(message.size - *position, NK_VARINT_BYTES_MAX);
+    size_t left = nk_min_size(message.size - *position, bytes_max);
     for (size_t i = 0; i < left; i++) {
         uint8_t byte = message.data[*position + i];
         value |= (uint64_t)(byte & 0x7f) << (7 * i); /* the tenth byte adds one bit, as elsewhere */

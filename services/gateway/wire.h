@@ -3,8 +3,9 @@
 /* Protobuf bytes read field by field, without building the message: no allocation, no copy, and
  * nothing that the sender can make dear.  https://protobuf.dev/programming-guides/encoding
  *
- * Groups are refused, as protobuf-c refuses them.  Varints longer than needed are taken, up to 10
- * bytes: some encoders pad lengths. */
+ * What is taken here protobuf-c takes too (tests/fuzz/request_fuzz.c): groups are refused, varints
+ * longer than needed are taken (some encoders pad lengths), tags and lengths up to 5 bytes, values
+ * up to 10. */
 
 #include "common/base/bytes.h"
 #include "common/base/err.h"
