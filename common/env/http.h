@@ -19,7 +19,8 @@ struct nk_http_answer {
     struct nk_bytes body; /* set it for HEAD too: its size is sent, its bytes are not */
 };
 
-/* One request and its answer.  Lives until it is answered. */
+/* One request and its answer.  Lives until it is answered.  Path and query have no blanks and no
+ * control characters in them. */
 struct nk_http_exchange {
     const struct nk_http_exchange_ops *ops;
     const char *method;   /* "GET" */
@@ -30,9 +31,11 @@ struct nk_http_exchange {
 };
 
 struct nk_http_exchange_ops {
-    /* The value of the first header of that name (case ignored), NULL if there is none.  HTTP
-     * thread only, in begin() and request(). */
-    const char *(*header)(struct nk_http_exchange *exchange, const char *name);
+    /* The value of the first header of that name (case ignored) without the blanks around it,
+     * borrowed until the answer; its data is NULL if there is none.  *out_count: how many there
+     * are.  HTTP thread only, in begin() and request(). */
+    struct nk_bytes (*header)(struct nk_http_exchange *exchange, const char *name,
+                              size_t *out_count);
 
     /* Ends the handler's use of the exchange.  Everything is copied.  Any thread. */
     void (*answer)(struct nk_http_exchange *exchange, const struct nk_http_answer *answer);
@@ -46,9 +49,10 @@ struct nk_http_exchange_ops {
 /* Called on the HTTP thread; must not block. */
 struct nk_http_handler {
     /* The head of a request has arrived.  False: not a route of this handler.  True: the handler
-     *   - has answered; a body, if there is one, is not read and the connection ends; or
+     *   - has answered; a body, if there is one, is thrown away; or
      *   - has set *out_body_max (0 at the call), the most bytes of body it takes; request()
-     * follows, unless the body is larger (413) or the client goes away. */
+     * follows, unless the body is larger (413) or the client goes away, so begin() may leave
+     * nothing behind that would have to be freed. */
     bool (*begin)(void *ctx, struct nk_http_exchange *exchange, size_t *out_body_max);
 
     /* The whole request is there.  The handler answers exactly once, now or later, from any thread:

@@ -1,7 +1,10 @@
 #include "exchange.h"
 
+#include <strings.h>
+
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/units.h"
 #include "common/service/json.h"
 
 #include "daemon.h"
@@ -9,11 +12,42 @@
 static void answer_with(struct exchange *exchange, unsigned status, const char *content_type,
                         struct MHD_Response *response);
 static void add_field(struct MHD_Response *response, const char *name, const char *value);
+static const char *path_of(const char *target);
 
-static const char *header(struct nk_http_exchange *plain, const char *name)
+struct search {
+    const char *name;
+    const char *first; /* NULL: not found yet */
+    size_t count;
+};
+
+static enum MHD_Result look_at_field(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                     const char *value)
+{
+    (void)kind;
+    struct search *search = ctx;
+    if (strcasecmp(name, search->name) == 0) {
+        search->first = search->count == 0 ? value : search->first;
+        search->count++;
+    }
+    return MHD_YES;
+}
+
+static struct nk_bytes header(struct nk_http_exchange *plain, const char *name, size_t *out_count)
 {
     struct exchange *exchange = (struct exchange *)plain;
-    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+    struct search search = {.name = name};
+    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, look_at_field, &search);
+    *out_count = search.count;
+    if (search.count == 0) {
+        return nk_bytes_of(NULL, 0);
+    }
+    /* The library takes the blanks in front of a value away, not those behind it. */
+    struct nk_bytes value = nk_bytes_of_string(search.first != NULL ? search.first : "");
+    while (value.size > 0 &&
+           (value.data[value.size - 1] == ' ' || value.data[value.size - 1] == '\t')) {
+        value.size--;
+    }
+    return value;
 }
 
 static void answer(struct nk_http_exchange *plain, const struct nk_http_answer *given)
@@ -59,23 +93,38 @@ static void answer_error(struct nk_http_exchange *plain, unsigned status, const 
 }
 
 struct exchange *exchange_new(struct ops_http *http, struct MHD_Connection *connection,
-                              const char *target)
+                              char *target)
 {
     static const struct nk_http_exchange_ops ops = {header, answer, answer_error};
     struct exchange *exchange = nk_alloc_zero(1, sizeof *exchange);
     exchange->http = http;
     exchange->connection = connection;
-    exchange->target = nk_strdup(target);
+    exchange->target = target;
     exchange->plain.ops = &ops;
     exchange->plain.method = "";
-    exchange->plain.path = exchange->target;
     exchange->plain.query = "";
-    char *mark = strchr(exchange->target, '?');
+    char *mark = strchr(target, '?');
     if (mark != NULL) {
         *mark = '\0';
         exchange->plain.query = mark + 1;
     }
+    exchange->plain.path = path_of(target);
     return exchange;
+}
+
+/* "http://host/path", as proxies ask and every server must understand (RFC 9112, 3.2.2), is
+ * "/path". */
+static const char *path_of(const char *target)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < NK_COUNT_OF(schemes); i++) {
+        size_t size = strlen(schemes[i]);
+        if (strncasecmp(target, schemes[i], size) == 0) {
+            const char *path = strchr(target + size, '/');
+            return path != NULL ? path : "/";
+        }
+    }
+    return target;
 }
 
 void exchange_free(struct exchange **exchange)
@@ -106,6 +155,18 @@ void exchange_answer_error(struct exchange *exchange, unsigned status, const cha
                            const char *message)
 {
     answer_error(&exchange->plain, status, code, message, NULL, 0);
+}
+
+void exchange_refuse(struct exchange *exchange, const struct head_refusal *refusal)
+{
+    const struct nk_http_field close = {MHD_HTTP_HEADER_CONNECTION, "close"};
+    exchange->is_refused = true;
+    answer_error(&exchange->plain, refusal->status, refusal->code, refusal->message, &close, 1);
+}
+
+bool exchange_has_answer(const struct exchange *exchange)
+{
+    return atomic_load_explicit(&exchange->answer_state, memory_order_acquire) == ANSWER_THERE;
 }
 
 static void answer_with(struct exchange *exchange, unsigned status, const char *content_type,

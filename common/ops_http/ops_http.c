@@ -6,10 +6,15 @@
  * 0.9.75 that shape this file, found by trying (README.md):
  *   - it decodes the path before handing it out, so that %2F and %00 in a key are lost: the request
  *     target is taken as it came, from the log callback;
- *   - it accepts Content-Length beside Transfer-Encoding, and two Content-Lengths;
+ *   - when it has no memory for all the arguments of a query it forgets the request, without the
+ *     call of end_exchange and without an answer: nothing is made before handle(), and the query is
+ *     cut off before the library looks at it;
+ *   - what heads it lets through: head.h;
  *   - it aborts when it is stopped while a connection is suspended;
- *   - a response queued before the body was read ends the connection, which is what a refused body
- *     deserves; during the body it takes none. */
+ *   - during the body it takes no answer;
+ *   - an answer queued in the first of these calls ends the connection, even if the request has no
+ *     body; and if it has one, the client may hear of a lost connection before it has read its
+ *     answer.  So answers wait for the last call, unless the body is too long for that. */
 
 #include "ops_http.h"
 
@@ -18,19 +23,25 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/limits.h"
 
 #include "daemon.h"
 #include "exchange.h"
+#include "head.h"
+#include "link.h"
 #include "listen.h"
 #include "routes.h"
 
-#define CONNECTION_MEMORY_BYTES ((size_t)(16 * NK_KIB)) /* request head and answer head */
+#define CONNECTION_MEMORY_BYTES ((size_t)(16 * NK_KIB))          /* request head and answer head */
+#define THROWN_AWAY_BYTES_MAX   ((uint64_t)NK_REQUEST_BYTES_MAX) /* of a body nobody wants */
 #define CLOSE_GRACE_MS          1000
+
+static_assert(CONNECTION_MEMORY_BYTES >= 2 * HEAD_BYTES_MAX,
+              "a head that is a little too long is refused by us");
 
 struct ops_http {
     struct MHD_Daemon *daemon;
@@ -41,29 +52,40 @@ struct ops_http {
     bool has_handler;
     struct nk_http_handler handler;
     struct nk_log log;
+    unsigned connection_max;
     size_t body_total_bytes_max;
 
     _Atomic bool stopping;
-    _Atomic size_t exchange_count; /* requests from their first line to the end of their answer */
+    _Atomic size_t exchange_count; /* requests from their head to the end of their answer */
     _Atomic size_t owed_count;     /* of them, those that a handler has to answer */
 
-    size_t body_total_bytes; /* the HTTP thread's */
+    /* The HTTP thread's. */
+    size_t body_total_bytes;
+    size_t link_count;
+    struct nk_list waiting; /* link.h */
 };
 
 static enum nk_err start_daemon(struct ops_http *http, const struct ops_http_options *options);
-static void *begin_exchange(void *http, const char *target, struct MHD_Connection *connection);
+static void link_changed(void *http, struct MHD_Connection *connection, void **link,
+                         enum MHD_ConnectionNotificationCode change);
+static void *note_target(void *http, const char *target, struct MHD_Connection *connection);
 static void end_exchange(void *http, struct MHD_Connection *connection, void **exchange,
                          enum MHD_RequestTerminationCode code);
 static enum MHD_Result handle(void *http, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **exchange);
+static struct exchange *begin_exchange(struct ops_http *http, struct MHD_Connection *connection,
+                                       const char *method, const char *version);
+static struct link *link_of(struct MHD_Connection *connection);
+static struct head head_of(struct MHD_Connection *connection, const struct link *link,
+                           const char *method, const char *version);
 static void look_at_head(struct ops_http *http, struct exchange *exchange);
-static bool refuse_framing(struct exchange *exchange);
-static enum MHD_Result look_at_framing_field(void *framing, enum MHD_ValueKind kind,
-                                             const char *name, const char *value);
+static bool read_announced_bytes(struct exchange *exchange);
+static bool answer_can_wait(const struct exchange *exchange);
+static bool take_body(struct ops_http *http, struct exchange *exchange, struct nk_bytes piece);
 static bool body_fits(struct ops_http *http, struct exchange *exchange, uint64_t more);
 static enum MHD_Result serve(struct ops_http *http, struct exchange *exchange);
-static enum MHD_Result send_answer(struct exchange *exchange);
+static enum MHD_Result send_answer(struct ops_http *http, struct exchange *exchange);
 static size_t leave_as_it_is(void *http, struct MHD_Connection *connection, char *text);
 static void log_line(void *http, const char *format, va_list arguments)
     __attribute__((format(printf, 2, 0)));
@@ -84,8 +106,11 @@ enum nk_err ops_http_open(const struct ops_http_options *options, struct ops_htt
         http->handler = *options->handler;
     }
     http->log = options->log;
+    http->connection_max =
+        options->connection_max > 0 ? options->connection_max : OPS_HTTP_CONNECTIONS;
     http->body_total_bytes_max = options->body_total_bytes_max > 0 ? options->body_total_bytes_max
                                                                    : OPS_HTTP_BODY_TOTAL_BYTES;
+    nk_list_init(&http->waiting);
     err = start_daemon(http, options);
     if (err != NK_OK) {
         nk_text_add(reason, http->address);
@@ -124,9 +149,11 @@ void ops_http_close(struct ops_http **http_p)
     for (int waited_ms = 0; waited_ms < CLOSE_GRACE_MS && http->exchange_count > 0; waited_ms++) {
         (void)poll(NULL, 0, 1);
     }
-    NK_ASSERT(http->owed_count == 0);
     MHD_stop_daemon(http->daemon);
+    /* Not before: a client may have sent one more request, which the handler refuses just now. */
+    NK_ASSERT(http->owed_count == 0);
     NK_ASSERT(http->exchange_count == 0);
+    NK_ASSERT(http->link_count == 0);
     nk_free(http);
     *http_p = NULL;
 }
@@ -144,8 +171,6 @@ void daemon_answered(struct ops_http *http)
 
 static enum nk_err start_daemon(struct ops_http *http, const struct ops_http_options *options)
 {
-    unsigned connection_max =
-        options->connection_max > 0 ? options->connection_max : OPS_HTTP_CONNECTIONS;
     unsigned timeout_s =
         options->idle_timeout_s > 0 ? options->idle_timeout_s : OPS_HTTP_IDLE_TIMEOUT_S;
     unsigned flags =
@@ -153,25 +178,81 @@ static enum nk_err start_daemon(struct ops_http *http, const struct ops_http_opt
     /* The logger comes first, so that it hears about the options that follow. */
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_line, http,
-        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT, connection_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY_BYTES, MHD_OPTION_URI_LOG_CALLBACK, begin_exchange, http,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        http->connection_max, MHD_OPTION_CONNECTION_TIMEOUT, timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_NOTIFY_CONNECTION,
+        link_changed, http, MHD_OPTION_URI_LOG_CALLBACK, note_target, http,
         MHD_OPTION_NOTIFY_COMPLETED, end_exchange, http, MHD_OPTION_UNESCAPE_CALLBACK,
         leave_as_it_is, http, MHD_OPTION_END);
     return http->daemon != NULL ? NK_OK : NK_IO;
 }
 
-/* ---- The life of a request, on the HTTP thread ---- */
+/* ---- Connections, on the HTTP thread ---- */
 
-static void *begin_exchange(void *ctx, const char *target, struct MHD_Connection *connection)
+static void link_changed(void *ctx, struct MHD_Connection *connection, void **link_p,
+                         enum MHD_ConnectionNotificationCode change)
 {
     struct ops_http *http = ctx;
-    atomic_fetch_add_explicit(&http->exchange_count, 1, memory_order_relaxed);
-    return exchange_new(http, connection, target);
+    if (change == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (++http->link_count >= http->connection_max) {
+            link_end_first(&http->waiting);
+        }
+        *link_p = link_new(&http->waiting, info->connect_fd);
+        return;
+    }
+    NK_ASSERT(http->link_count > 0);
+    http->link_count--;
+    struct link *link = *link_p;
+    link_free(&link);
+    *link_p = NULL;
 }
 
-/* For every exchange that was begun, also when the head was bad or the client has gone.  Never
- * while a handler owes the answer: the connection is suspended then. */
+static struct link *link_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    NK_ASSERT(info->socket_context != NULL);
+    return info->socket_context;
+}
+
+/* `target` lies in the library's buffer, which it is about to take apart; it has no business with
+ * the query. */
+static void *note_target(void *ctx, const char *target, struct MHD_Connection *connection)
+{
+    (void)ctx;
+    link_set_target(link_of(connection), target);
+    char *query = strchr((char *)(uintptr_t)target, '?');
+    if (query != NULL) {
+        query[1] = '\0';
+    }
+    return NULL; /* no exchange yet */
+}
+
+/* ---- The life of a request, on the HTTP thread ---- */
+
+static struct exchange *begin_exchange(struct ops_http *http, struct MHD_Connection *connection,
+                                       const char *method, const char *version)
+{
+    struct link *link = link_of(connection);
+    const struct head head = head_of(connection, link, method, version);
+    const struct head_refusal *refusal = head_check(&head);
+    struct exchange *exchange = exchange_new(http, connection, link->target);
+    link->target = NULL;
+    exchange->link = link;
+    exchange->plain.method = method;
+    atomic_fetch_add_explicit(&http->exchange_count, 1, memory_order_relaxed);
+    if (refusal != NULL) {
+        exchange_refuse(exchange, refusal);
+    } else {
+        look_at_head(http, exchange);
+    }
+    return exchange;
+}
+
+/* For every exchange that was begun, also when the client has gone.  Never while a handler owes the
+ * answer: the connection is suspended then. */
 static void end_exchange(void *ctx, struct MHD_Connection *connection, void **exchange_p,
                          enum MHD_RequestTerminationCode code)
 {
@@ -194,98 +275,116 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **exchange_p)
 {
-    (void)connection;
     (void)url;
-    (void)version;
     struct ops_http *http = ctx;
     struct exchange *exchange = *exchange_p;
-    if (exchange->stage == EXCHANGE_HEAD) {
-        exchange->plain.method = method;
-        look_at_head(http, exchange);
-    } else if (*upload_size > 0) {
-        if (exchange->answer_state == ANSWER_NONE && body_fits(http, exchange, *upload_size)) {
-            nk_buf_append(&exchange->body, nk_bytes_of(upload, *upload_size));
-            http->body_total_bytes += *upload_size;
+    if (exchange == NULL) {
+        exchange = begin_exchange(http, connection, method, version);
+        *exchange_p = exchange;
+        if (!exchange_has_answer(exchange) || answer_can_wait(exchange)) {
+            exchange->stage = EXCHANGE_BODY;
+            return MHD_YES;
         }
-        /* The rest of a body that was refused on its way is read and thrown away: the library can
-         * answer only behind it. */
-        *upload_size = 0;
-        return MHD_YES;
-    } else if (exchange->stage == EXCHANGE_BODY && exchange->answer_state == ANSWER_NONE) {
-        return serve(http, exchange);
+        return send_answer(http, exchange);
     }
-    return exchange->answer_state == ANSWER_THERE ? send_answer(exchange) : MHD_YES;
+    if (*upload_size > 0) {
+        bool goes_on = take_body(http, exchange, nk_bytes_of(upload, *upload_size));
+        *upload_size = 0;
+        return goes_on ? MHD_YES : MHD_NO;
+    }
+    if (exchange_has_answer(exchange)) {
+        return send_answer(http, exchange);
+    }
+    return exchange->stage == EXCHANGE_BODY ? serve(http, exchange) : MHD_YES;
+}
+
+/* The request line's parts and the lines below it where the library has them. */
+static struct head head_of(struct MHD_Connection *connection, const struct link *link,
+                           const char *method, const char *version)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    struct nk_bytes target = nk_bytes_of_string(link->target);
+    const char *fields = version + strlen(version);
+    const char *end = method + info->header_size;
+    NK_ASSERT(fields <= end);
+    return (struct head){
+        .line_is_whole = method + strlen(method) + 1 == link->target_end - target.size &&
+                         link->target_end + 1 == version,
+        .target = target,
+        .version = version,
+        .fields = nk_bytes_of(fields, (size_t)(end - fields)),
+    };
 }
 
 static void look_at_head(struct ops_http *http, struct exchange *exchange)
 {
     struct nk_http_exchange *plain = &exchange->plain;
-    if (refuse_framing(exchange) || routes_serve(exchange, http->health, http->metrics)) {
+    if (!read_announced_bytes(exchange) || routes_serve(exchange, http->health, http->metrics)) {
         return;
     }
     if (!http->has_handler || !http->handler.begin(http->handler.ctx, plain, &exchange->body_max)) {
         exchange_answer_error(exchange, MHD_HTTP_NOT_FOUND, "UNIMPLEMENTED", "no such route");
-        return;
+    } else if (!exchange_has_answer(exchange) && exchange->announced_bytes != UINT64_MAX) {
+        (void)body_fits(http, exchange, exchange->announced_bytes);
     }
-    if (exchange->answer_state == ANSWER_THERE) {
-        return;
-    }
-    exchange->stage = EXCHANGE_BODY;
-    const char *length = plain->ops->header(plain, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    uint64_t announced = 0;
-    if (length != NULL && !nk_text_parse_u64(nk_bytes_of_string(length), &announced)) {
-        exchange_answer_error(exchange, MHD_HTTP_BAD_REQUEST, "INVALID_ARGUMENT",
-                              "Content-Length is not a number");
-        return;
-    }
-    (void)body_fits(http, exchange, announced);
 }
 
-/* What frames the body must be said once and in one way.  True: it was not, and is answered. */
-struct framing {
-    unsigned lengths;
-    unsigned codings;
-    bool chunked;
-};
-
-static bool refuse_framing(struct exchange *exchange)
+/* False: answered. */
+static bool read_announced_bytes(struct exchange *exchange)
 {
-    struct framing framing = {0};
-    (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, look_at_framing_field,
-                                    &framing);
-    if (framing.lengths + framing.codings > 1) {
-        exchange_answer_error(exchange, MHD_HTTP_BAD_REQUEST, "INVALID_ARGUMENT",
-                              "the length of the body is said twice");
+    size_t count;
+    struct nk_http_exchange *plain = &exchange->plain;
+    struct nk_bytes length = plain->ops->header(plain, MHD_HTTP_HEADER_CONTENT_LENGTH, &count);
+    if (count > 0) {
+        if (!nk_text_parse_u64(length, &exchange->announced_bytes)) {
+            exchange_answer_error(exchange, MHD_HTTP_BAD_REQUEST, "INVALID_ARGUMENT",
+                                  "Content-Length is not a number");
+            return false;
+        }
         return true;
     }
-    if (framing.codings == 1 && !framing.chunked) {
-        exchange_answer_error(exchange, MHD_HTTP_NOT_IMPLEMENTED, "UNIMPLEMENTED",
-                              "the only transfer coding is chunked");
-        return true;
-    }
-    return false;
+    (void)plain->ops->header(plain, MHD_HTTP_HEADER_TRANSFER_ENCODING, &count);
+    exchange->announced_bytes = count > 0 ? UINT64_MAX : 0;
+    return true;
 }
 
-static enum MHD_Result look_at_framing_field(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                             const char *value)
+/* Whether the request can be read to its end first.  Else it is answered at once: because nobody
+ * knows where its end is, or because it has a body that is too long for that, or one that the
+ * client has not begun to send. */
+static bool answer_can_wait(const struct exchange *exchange)
 {
-    (void)kind;
-    struct framing *framing = ctx;
-    if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) {
-        framing->lengths++;
-    } else if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
-        framing->codings++;
-        framing->chunked = value != NULL && strcasecmp(value, "chunked") == 0;
+    if (exchange->is_refused || exchange->announced_bytes > THROWN_AWAY_BYTES_MAX) {
+        return false;
     }
-    return MHD_YES;
+    return exchange->announced_bytes == 0 ||
+           MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND,
+                                       MHD_HTTP_HEADER_EXPECT) == NULL;
+}
+
+/* A piece of the body, for the handler or for nobody.  False: enough of it was thrown away. */
+static bool take_body(struct ops_http *http, struct exchange *exchange, struct nk_bytes piece)
+{
+    if (!exchange_has_answer(exchange) && body_fits(http, exchange, piece.size)) {
+        nk_buf_append(&exchange->body, piece);
+        http->body_total_bytes += piece.size;
+        return true;
+    }
+    exchange->thrown_away_bytes += piece.size;
+    return exchange->thrown_away_bytes <= THROWN_AWAY_BYTES_MAX;
 }
 
 /* Room for `more` bytes of body; false: there is none, and the exchange is answered. */
 static bool body_fits(struct ops_http *http, struct exchange *exchange, uint64_t more)
 {
     if (more > exchange->body_max - exchange->body.size) {
-        exchange_answer_error(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "INVALID_ARGUMENT",
-                              "the body is too large");
+        char message[64];
+        struct nk_text text;
+        nk_text_init(&text, message, sizeof message);
+        nk_text_add(&text, "the limit of the body is ");
+        nk_text_add_u64(&text, exchange->body_max);
+        nk_text_add(&text, " bytes");
+        exchange_answer_error(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "INVALID_ARGUMENT", message);
         return false;
     }
     if (more > http->body_total_bytes_max - http->body_total_bytes) {
@@ -301,10 +400,11 @@ static enum MHD_Result serve(struct ops_http *http, struct exchange *exchange)
 {
     exchange->stage = EXCHANGE_SERVED;
     exchange->plain.body = nk_buf_bytes(&exchange->body);
+    link_waits_for_us(exchange->link);
     atomic_fetch_add_explicit(&http->owed_count, 1, memory_order_relaxed);
     http->handler.request(http->handler.ctx, &exchange->plain);
-    if (atomic_load_explicit(&exchange->answer_state, memory_order_acquire) == ANSWER_THERE) {
-        return send_answer(exchange);
+    if (exchange_has_answer(exchange)) {
+        return send_answer(http, exchange);
     }
     MHD_suspend_connection(exchange->connection);
     int none = ANSWER_NONE;
@@ -315,8 +415,9 @@ static enum MHD_Result serve(struct ops_http *http, struct exchange *exchange)
     return MHD_YES;
 }
 
-static enum MHD_Result send_answer(struct exchange *exchange)
+static enum MHD_Result send_answer(struct ops_http *http, struct exchange *exchange)
 {
+    link_waits_for_client(exchange->link, &http->waiting);
     return MHD_queue_response(exchange->connection, exchange->status, exchange->response);
 }
 

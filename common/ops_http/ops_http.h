@@ -6,10 +6,12 @@
  * Own routes, GET and HEAD: /health/quick /health /healthz /readyz /metrics.  They answer from
  * memory on the HTTP thread and wait for nobody.
  *
- * Refused before a handler sees it: two Content-Length headers or Content-Length beside
- * Transfer-Encoding (400), a transfer coding other than "chunked" (501): such requests mean
- * different things to different servers; bodies beyond the handler's limit (413) and beyond the
- * budget of all bodies (429). */
+ * Refused before a handler sees it: heads that mean different things to different servers (400;
+ * head.h), a transfer coding other than "chunked" (501), targets above 4 KiB (414), heads above
+ * 8 KiB (431), bodies beyond the handler's limit (413) and beyond the budget of all bodies (429).
+ *
+ * Slow clients: silence ends a connection after a time, and when all connections are taken, each
+ * new one ends the one whose client has kept us waiting longest. */
 
 #include "common/base/err.h"
 #include "common/base/text.h"

@@ -81,7 +81,7 @@ bool routes_serve(struct exchange *exchange, struct nk_health *health, struct nk
     struct page page = {
         .health = health,
         .metrics = metrics,
-        .accept = exchange->plain.ops->header(&exchange->plain, "Accept"),
+        .accept = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Accept"),
         .ok = true,
         .content_type = "text/plain; charset=utf-8",
     };
