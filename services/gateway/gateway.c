@@ -209,6 +209,11 @@ const struct nk_role_ops gateway_role_ops = {
 
 /* ---- For the fronts, any thread ---- */
 
+const struct nk_config *gateway_config(const struct gateway *gateway)
+{
+    return gateway->context.config;
+}
+
 void gateway_submit(struct gateway *gateway, struct gateway_request *request)
 {
     NK_ASSERT(request->op != GATEWAY_OP_PROBE);
@@ -228,6 +233,12 @@ void gateway_cancel(struct gateway *gateway, struct gateway_request *request)
     if (leave_live(&request->progress, GATEWAY_PROGRESS_CANCELLED)) {
         wake_if(gateway, nk_mpsc_push(&gateway->cancels, &request->cancel_node));
     }
+}
+
+void gateway_report_fault(struct gateway *gateway, enum nk_err err, const char *detail,
+                          struct nk_text *text)
+{
+    gateway_relay_fault(&gateway->relay, err, detail, text);
 }
 
 void gateway_watch_open(struct gateway *gateway, struct gateway_watch *watch)

@@ -54,6 +54,9 @@ enum gateway_progress {
     GATEWAY_PROGRESS_ENDED = 2,     /* the loop */
 };
 
+/* The settings of this process: constant, borrowed until deinit.  Any thread. */
+const struct nk_config *gateway_config(const struct gateway *gateway);
+
 /* Hands a request over.  Any thread.  After the role has stopped, done is called at once with
  * NK_UNAVAILABLE, on the caller's thread. */
 void gateway_submit(struct gateway *gateway, struct gateway_request *request);
@@ -62,6 +65,11 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request);
  * unless the answer was faster.  Any thread, at most once, after submit.  It may run while the loop
  * calls done; the request must stay in place until both have returned. */
 void gateway_cancel(struct gateway *gateway, struct gateway_request *request);
+
+/* For a front that finds a response to make no sense: logs `detail` with an id, and adds to `text`
+ * what the caller is told, with that id.  Loop thread, in `done` with NK_OK. */
+void gateway_report_fault(struct gateway *gateway, enum nk_err err, const char *detail,
+                          struct nk_text *text);
 
 /* One subscriber of the ClusterView.  `changed` is called on the loop thread, at once after
  * gateway_watch_open if the view's epoch is above `epoch`, then at every change; the packed

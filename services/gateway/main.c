@@ -1,6 +1,7 @@
-/* norikv-gateway: services/gateway behind gRPC, on ZeroMQ. */
+/* norikv-gateway: services/gateway behind gRPC and HTTP, on ZeroMQ. */
 #include "common/base/limits.h"
 #include "services/gateway/front_grpc/front_grpc.h"
+#include "services/gateway/front_http/front_http.h"
 #include "services/program.h"
 
 static enum nk_err front_open(const struct nk_service_context *context, void **out_front,
@@ -41,6 +42,11 @@ static void front_close(void **front)
     *front = NULL;
 }
 
+static struct nk_http_handler http_handler(void *role)
+{
+    return front_http_handler(role);
+}
+
 static void end(void *role)
 {
     gateway_end(role);
@@ -51,6 +57,11 @@ int main(int argc, char **argv)
     static const struct program_front_ops front = {front_open, front_serve, front_stop,
                                                    front_close};
     static const struct program program = {
-        .name = "norikv-gateway", .role = &gateway_role_ops, .front = &front, .end = end};
+        .name = "norikv-gateway",
+        .role = &gateway_role_ops,
+        .front = &front,
+        .http_handler = http_handler,
+        .end = end,
+    };
     return program_main(&program, argc, argv);
 }

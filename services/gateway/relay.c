@@ -358,18 +358,24 @@ static void end_request(struct gateway_relay *relay, struct gateway_request *req
         gateway_status_text(status, message, &text);
         gateway_utf8_sanitize(request->text);
     } else if (err != NK_OK) {
-        /* What went wrong inside is for the operator's eyes: the caller gets a number to name. */
-        char id[17];
-        struct nk_text id_text;
-        nk_text_init(&id_text, id, sizeof id);
-        nk_text_add_hex(&id_text, nk_prng_next(&relay->prng), 16);
-        nk_text_add(&text, "internal error, id ");
-        nk_text_add(&text, id);
-        nk_log_error(&relay->options.env->log, "gateway.relay", "a request ended in a fault",
-                     NK_LOG_TEXT("id", id), NK_LOG_TEXT("err", nk_err_name(err)),
-                     NK_LOG_TEXT("detail", message));
+        gateway_relay_fault(relay, err, message, &text);
     }
     relay->options.ended(relay->options.ctx, request);
+}
+
+/* What went wrong inside is for the operator's eyes: the caller gets a number to name. */
+void gateway_relay_fault(struct gateway_relay *relay, enum nk_err err, const char *detail,
+                         struct nk_text *text)
+{
+    char id[17];
+    struct nk_text id_text;
+    nk_text_init(&id_text, id, sizeof id);
+    nk_text_add_hex(&id_text, nk_prng_next(&relay->prng), 16);
+    nk_text_add(text, "internal error, id ");
+    nk_text_add(text, id);
+    nk_log_error(&relay->options.env->log, "gateway.relay", "a request ended in a fault",
+                 NK_LOG_TEXT("id", id), NK_LOG_TEXT("err", nk_err_name(err)),
+                 NK_LOG_TEXT("detail", detail));
 }
 
 static struct gateway_history history_of(const struct gateway_entry *entry)

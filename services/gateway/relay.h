@@ -69,3 +69,7 @@ void gateway_relay_abandon(struct gateway_relay *relay);
 
 /* Writes the answer of a gateway that takes nothing new into the request.  Any thread. */
 void gateway_relay_refuse(struct gateway_request *request);
+
+/* Logs a fault with an id of its own and adds what its caller is told. */
+void gateway_relay_fault(struct gateway_relay *relay, enum nk_err err, const char *detail,
+                         struct nk_text *text);
