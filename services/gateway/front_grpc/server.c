@@ -13,6 +13,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/limits.h"
 #include "common/base/units.h"
 
 /* What one connection may have under way: a client with more waits on its side. */
@@ -36,6 +37,10 @@
 /* gRPC takes only the identity: a small compressed message can unfold into hundreds of MiB before
  * its size is found to be too large. */
 #define IDENTITY_ONLY           (1 << GRPC_COMPRESS_NONE)
+
+/* What gRPC may hold of all callers' requests and answers, also of requests that never become
+ * complete; beyond it resets streams, which callers see as RESOURCE_EXHAUSTED. */
+#define MEMORY_BYTES_MAX        (2 * NK_GATEWAY_INFLIGHT_BYTES_MAX)
 
 /* How soon a change of our health reaches those who watch it. */
 #define HEALTH_POLL_MS          100
@@ -185,14 +190,23 @@ static grpc_server *make_server(const struct front_grpc_options *options)
         {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
         {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, CLIENT_PING_INTERVAL_MS},
     };
-    grpc_arg args[NK_COUNT_OF(settings)];
+    grpc_resource_quota *quota = grpc_resource_quota_create("norikv");
+    grpc_resource_quota_resize(quota, MEMORY_BYTES_MAX);
+    grpc_arg args[NK_COUNT_OF(settings) + 1];
     for (size_t i = 0; i < NK_COUNT_OF(settings); i++) {
         args[i].type = GRPC_ARG_INTEGER;
         args[i].key = (char *)(uintptr_t)settings[i].key; /* only read */
         args[i].value.integer = settings[i].value;
     }
+    grpc_arg *last = &args[NK_COUNT_OF(settings)];
+    last->type = GRPC_ARG_POINTER;
+    last->key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA;
+    last->value.pointer.p = quota;
+    last->value.pointer.vtable = grpc_resource_quota_arg_vtable();
     const grpc_channel_args all = {.num_args = NK_COUNT_OF(args), .args = args};
-    return grpc_server_create(&all, NULL);
+    grpc_server *server = grpc_server_create(&all, NULL);
+    grpc_resource_quota_unref(quota);
+    return server;
 }
 
 static void register_methods(struct front_grpc *front)
