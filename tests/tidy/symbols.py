@@ -24,7 +24,8 @@ FAMILIES = (
            r"nanosleep|usleep|sleep|open|open64|openat|openat64|creat|fopen|fopen64|fsync|"
            r"fdatasync|rename|renameat|unlink|unlinkat|fork|vfork|execv.*|posix_spawn.*|getrandom|"
            r"rand|srand|random|srandom",
-           ("common/env_posix", "services/server", "tests")),
+           # front_grpc: the thread that waits for gRPC's events (services/gateway/README.md, D4).
+           ("common/env_posix", "services/server", "services/gateway/front_grpc", "tests")),
 )
 
 PURE_SYMBOLS = {
