@@ -600,12 +600,16 @@ class Trouble(unittest.TestCase):
             self.addCleanup(role.kill)
             role.start(wait=False)
             harness.wait_for(lambda role=role: self.runs(role), f"{role.program} to serve")
-        answer = roles[1].http("gateway", "GET", "/readyz")
-        self.assertEqual((answer.status, answer.body), (503, b"no-shardhost\n"))
+        harness.wait_for(lambda: self.answers(roles[1], 503, b"no-shardhost\n"), "it to say so")
         client = self.connect(roles[1])
         self.expect_error(Code.UNAVAILABLE, "NOT_LEADER", client.put, key=b"a", value=b"1",
                           timeout=None)
         self.expect_error(Code.UNAVAILABLE, "NOT_LEADER", client.get, key=b"a", timeout=None)
+
+    @staticmethod
+    def answers(role, status, body):
+        answer = role.http(role.program, "GET", "/readyz")
+        return (answer.status, answer.body) == (status, body)
 
     @staticmethod
     def runs(role):
