@@ -354,7 +354,7 @@ static void end_request(struct gateway_relay *relay, struct gateway_request *req
     nk_text_init(&text, request->text, sizeof request->text);
     const struct gateway_status *status = gateway_status_of(err);
     request->err = err;
-    if (err != NK_OK && status->err == err) {
+    if (err != NK_OK && status->grpc != GATEWAY_GRPC_INTERNAL) {
         gateway_status_text(status, message, &text);
         gateway_utf8_sanitize(request->text);
     } else if (err != NK_OK) {

@@ -24,7 +24,8 @@ static const struct gateway_status statuses[] = {
 
 const struct gateway_status *gateway_status_of(enum nk_err err)
 {
-    static const struct gateway_status internal = {NK_IO, 13, "INTERNAL", 500, ""};
+    static const struct gateway_status internal = {NK_IO, GATEWAY_GRPC_INTERNAL, "INTERNAL", 500,
+                                                   ""};
     for (size_t i = 0; i < NK_COUNT_OF(statuses); i++) {
         if (statuses[i].err == err) {
             return &statuses[i];

@@ -6,6 +6,8 @@
 #include "common/base/err.h"
 #include "common/base/text.h"
 
+#define GATEWAY_GRPC_INTERNAL 13 /* our bug: its words are not for callers */
+
 struct gateway_status {
     enum nk_err err;
     int grpc;

@@ -1,6 +1,7 @@
 /* The in-flight table: its bounds, its ids, and the place that the probe has for itself. */
 
 #include <criterion/criterion.h>
+#include <signal.h>
 
 #include "services/gateway/inflight.h"
 
@@ -81,5 +82,51 @@ Test(gateway_inflight, the_id_of_one_that_is_gone_never_names_the_next_in_its_pl
         gateway_inflight_remove(&inflight, entry);
     }
     cr_assert_null(gateway_inflight_find(&inflight, UINT64_MAX));
+    gateway_inflight_deinit(&inflight);
+}
+
+Test(gateway_inflight, deadlines_and_retries_come_due_in_the_order_of_their_times)
+{
+    struct gateway_inflight inflight;
+    gateway_inflight_init(&inflight, COUNT_MAX, BYTES_MAX);
+    cr_assert_eq(gateway_inflight_next_us(&inflight), UINT64_MAX);
+    struct gateway_request requests[] = {request_of(GATEWAY_OP_PUT, 1),
+                                         request_of(GATEWAY_OP_GET, 1)};
+    struct gateway_entry *first = NULL;
+    struct gateway_entry *second = NULL;
+    cr_assert_eq(gateway_inflight_add(&inflight, &requests[0], 200, &first), NK_OK);
+    cr_assert_eq(gateway_inflight_add(&inflight, &requests[1], 100, &second), NK_OK);
+    cr_expect_eq(gateway_inflight_next_us(&inflight), 100);
+    cr_expect_null(gateway_inflight_expired(&inflight, 99));
+    cr_expect_eq(gateway_inflight_expired(&inflight, 100), second);
+    cr_expect_null(gateway_inflight_due(&inflight, UINT64_MAX)); /* nobody pauses yet */
+    gateway_inflight_wait(&inflight, first, 60);
+    gateway_inflight_wait(&inflight, second, 50);
+    cr_expect_eq(gateway_inflight_next_us(&inflight), 50);
+    cr_expect_null(gateway_inflight_due(&inflight, 49));
+    cr_expect_eq(gateway_inflight_due(&inflight, 50), second);
+    gateway_inflight_wait(&inflight, second, 70); /* again, later */
+    cr_expect_eq(gateway_inflight_due(&inflight, 65), first);
+    struct nk_list list;
+    nk_list_init(&list);
+    gateway_inflight_move(&inflight, first, GATEWAY_ENTRY_UNSENT, &list);
+    cr_expect_eq(gateway_inflight_due(&inflight, UINT64_MAX), second); /* who is sent pauses not */
+    cr_expect_eq(list.next, &first->place);
+    gateway_inflight_remove(&inflight, first);
+    cr_expect(nk_list_empty(&list));
+    cr_expect_eq(gateway_inflight_next_us(&inflight), 70);
+    gateway_inflight_remove(&inflight, second);
+    cr_expect_eq(gateway_inflight_next_us(&inflight), UINT64_MAX);
+    cr_expect_null(requests[0].entry);
+    gateway_inflight_deinit(&inflight);
+}
+
+Test(gateway_inflight, ending_with_requests_inside_is_a_programmer_error, .signal = SIGABRT)
+{
+    struct gateway_inflight inflight;
+    gateway_inflight_init(&inflight, COUNT_MAX, BYTES_MAX);
+    struct gateway_request request = request_of(GATEWAY_OP_PUT, 1);
+    struct gateway_entry *entry = NULL;
+    cr_assert_eq(gateway_inflight_add(&inflight, &request, 1, &entry), NK_OK);
     gateway_inflight_deinit(&inflight);
 }
