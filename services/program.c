@@ -17,9 +17,16 @@
  * closing it does nothing.  So there is one way down, for a start that fails at any step and for an
  * ordered end alike. */
 
-#define TEXT_BYTES_MAX  1024
-#define STOP_TIMEOUT_MS 10000 /* the role's own drain is shorter */
-#define WORKER_READ_MAX 4
+#define TEXT_BYTES_MAX     1024
+#define STOP_TIMEOUT_MS    10000 /* the role's own drain is shorter */
+#define WORKER_READ_MAX    4
+
+/* HTTP connections: clients come to whoever has a front, monitors to the others.  Of the files that
+ * may be open no more than a part are theirs, so that nobody who connects keeps the process from
+ * its data or its peers. */
+#define HTTP_CLIENTS_MAX   OPS_HTTP_CONNECTIONS
+#define HTTP_MONITORS_MAX  128
+#define HTTP_PART_OF_FILES 4
 
 /* Stands before the role's HTTP routes: the port is open before the role exists, for the role tells
  * others where the port is. */
@@ -32,6 +39,7 @@ struct process {
     const struct program *program;
     struct nk_settings *settings;
     int stop_fd;
+    uint64_t file_max;
     struct env_posix_log *log;
     struct env_posix_fs *fs;
     struct env_posix_lock *lock;
@@ -134,6 +142,7 @@ static enum nk_err open_machine(struct process *process, struct nk_text *reason)
         nk_text_add(reason, "cannot watch for SIGTERM");
         return err;
     }
+    process->file_max = env_posix_raise_file_limit();
     struct env_posix_log_options log = {
         .fd = STDERR_FILENO,
         .json = config->log.format == NK_CONFIG_LOG_JSON,
@@ -311,7 +320,11 @@ static enum nk_err open_doors(struct process *process, struct nk_text *reason)
         .health = process->health,
         .metrics = config->telemetry.prometheus.enabled ? process->metrics : NULL,
         .handler = program->http_handler != NULL ? &handler : NULL,
+        .clock = process->env.clock,
         .log = process->env.log,
+        .connection_max =
+            (unsigned)nk_min_u64(program->front != NULL ? HTTP_CLIENTS_MAX : HTTP_MONITORS_MAX,
+                                 nk_max_u64(process->file_max / HTTP_PART_OF_FILES, 1)),
     };
     enum nk_err err = ops_http_open(&options, &process->http, reason);
     if (err == NK_OK) {

@@ -61,6 +61,15 @@ enum nk_err env_posix_stop_fd(int *out_fd)
     return NK_OK;
 }
 
+uint64_t env_posix_raise_file_limit(void)
+{
+    struct rlimit files;
+    int failed = getrlimit(RLIMIT_NOFILE, &files);
+    NK_ASSERT(failed == 0); /* it has no other reason than a wrong argument */
+    struct rlimit raised = {files.rlim_max, files.rlim_max};
+    return setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : files.rlim_cur;
+}
+
 void env_posix_process_init(struct env_posix_process *process)
 {
     struct stat_line line;

@@ -51,6 +51,7 @@ struct ops_http {
     struct nk_registry *metrics; /* NULL: not offered */
     bool has_handler;
     struct nk_http_handler handler;
+    struct nk_clock clock;
     struct nk_log log;
     unsigned connection_max;
     size_t body_total_bytes_max;
@@ -76,6 +77,7 @@ static enum MHD_Result handle(void *http, struct MHD_Connection *connection, con
                               size_t *upload_size, void **exchange);
 static struct exchange *begin_exchange(struct ops_http *http, struct MHD_Connection *connection,
                                        const char *method, const char *version);
+static void end_the_slow(struct ops_http *http);
 static struct link *link_of(struct MHD_Connection *connection);
 static struct head head_of(struct MHD_Connection *connection, const struct link *link,
                            const char *method, const char *version);
@@ -105,6 +107,7 @@ enum nk_err ops_http_open(const struct ops_http_options *options, struct ops_htt
     if (http->has_handler) {
         http->handler = *options->handler;
     }
+    http->clock = options->clock;
     http->log = options->log;
     http->connection_max =
         options->connection_max > 0 ? options->connection_max : OPS_HTTP_CONNECTIONS;
@@ -196,10 +199,11 @@ static void link_changed(void *ctx, struct MHD_Connection *connection, void **li
     if (change == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        end_the_slow(http);
         if (++http->link_count >= http->connection_max) {
             link_end_first(&http->waiting);
         }
-        *link_p = link_new(&http->waiting, info->connect_fd);
+        *link_p = link_new(&http->waiting, info->connect_fd, nk_mono_us(&http->clock));
         return;
     }
     NK_ASSERT(http->link_count > 0);
@@ -207,6 +211,13 @@ static void link_changed(void *ctx, struct MHD_Connection *connection, void **li
     struct link *link = *link_p;
     link_free(&link);
     *link_p = NULL;
+}
+
+static void end_the_slow(struct ops_http *http)
+{
+    uint64_t now_us = nk_mono_us(&http->clock);
+    uint64_t turn_us = OPS_HTTP_TURN_S * NK_US_PER_SEC;
+    link_end_older(&http->waiting, now_us > turn_us ? now_us - turn_us : 0);
 }
 
 static struct link *link_of(struct MHD_Connection *connection)
@@ -235,6 +246,7 @@ static void *note_target(void *ctx, const char *target, struct MHD_Connection *c
 static struct exchange *begin_exchange(struct ops_http *http, struct MHD_Connection *connection,
                                        const char *method, const char *version)
 {
+    end_the_slow(http);
     struct link *link = link_of(connection);
     const struct head head = head_of(connection, link, method, version);
     const struct head_refusal *refusal = head_check(&head);
@@ -417,7 +429,7 @@ static enum MHD_Result serve(struct ops_http *http, struct exchange *exchange)
 
 static enum MHD_Result send_answer(struct ops_http *http, struct exchange *exchange)
 {
-    link_waits_for_client(exchange->link, &http->waiting);
+    link_waits_for_client(exchange->link, &http->waiting, nk_mono_us(&http->clock));
     return MHD_queue_response(exchange->connection, exchange->status, exchange->response);
 }
 

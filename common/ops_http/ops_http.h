@@ -10,12 +10,14 @@
  * head.h), a transfer coding other than "chunked" (501), targets above 4 KiB (414), heads above
  * 8 KiB (431), bodies beyond the handler's limit (413) and beyond the budget of all bodies (429).
  *
- * Slow clients: silence ends a connection after a time, and when all connections are taken, each
- * new one ends the one whose client has kept us waiting longest. */
+ * Slow clients: silence ends a connection after a time.  So does a request that takes long to come,
+ * or an answer that takes long to be read, as soon as others want to be served.  When all
+ * connections are taken, each new one ends the one whose client has kept us waiting longest. */
 
 #include "common/base/err.h"
 #include "common/base/text.h"
 #include "common/base/units.h"
+#include "common/env/clock.h"
 #include "common/env/http.h"
 #include "common/env/log.h"
 #include "common/observe/observe.h"
@@ -28,6 +30,7 @@ struct ops_http_options {
     struct nk_health *health;
     struct nk_registry *metrics;           /* NULL: /metrics is no route */
     const struct nk_http_handler *handler; /* NULL: no further routes; copied */
+    struct nk_clock clock;                 /* copied */
     struct nk_log log;                     /* copied */
     unsigned connection_max;               /* 0: OPS_HTTP_CONNECTIONS */
     unsigned idle_timeout_s;               /* 0: OPS_HTTP_IDLE_TIMEOUT_S */
@@ -36,6 +39,7 @@ struct ops_http_options {
 
 #define OPS_HTTP_CONNECTIONS      1024u
 #define OPS_HTTP_IDLE_TIMEOUT_S   30u /* silence inside a request or between two */
+#define OPS_HTTP_TURN_S           60u /* for a whole request, and for an answer */
 #define OPS_HTTP_BODY_TOTAL_BYTES ((size_t)(64 * NK_MIB)) /* bodies being read or served */
 
 /* Binds and serves.  On failure `reason` has one line for the operator: NK_INVALID (not an

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -399,6 +400,29 @@ class LifeCycle(unittest.TestCase):
         health = json.loads(node.http("gateway", "GET", "/health").body)
         self.assertEqual(health["total_shards"], 32)
         self.assertTrue(any(line["level"] == "info" for line in node.log()))
+
+    def test_clients_who_only_connect_keep_nobody_out(self):
+        """More of them than a process may open files: it keeps its data, its peers and its port."""
+        node = self.node("--total-shards", "4", "--set", "lsm.memtable_bytes=256KiB",
+                         "--set", "raft.segment_bytes=4MiB")
+        command = node.command()
+        node.command = lambda: ["prlimit", "--nofile=256:256", "--", *command]
+        node.start()
+        pids = {role: node.pid(role) for role in harness.ROLES}
+        for role in harness.ROLES:
+            host, port = node.http_address(role).rsplit(":", 1)
+            for number in range(400):
+                link = socket.create_connection((host, int(port)), timeout=60)
+                self.addCleanup(link.close)
+                link.sendall((b"", b"G", b"GET /health HTTP/1.1\r\nHo")[number % 3])
+        for role in harness.ROLES:
+            self.assertEqual(node.http(role, "GET", "/healthz").status, 200)
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            for number in range(2000):  # enough for new files
+                client.put(key=b"k%d" % number, value=bytes(1000))
+        self.put_and_get(node)
+        self.assertEqual({role: node.pid(role) for role in harness.ROLES}, pids)
 
     def test_metrics_can_be_switched_off(self):
         node = self.node("--set", "telemetry.prometheus.enabled=false").start()

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/units.h"
@@ -48,6 +49,20 @@ Test(env_posix_process, cpu_time_is_counted)
         cr_assert(process.usage(process.ctx, &now));
     } while (now.cpu_us == first.cpu_us);
     cr_expect_gt(now.cpu_us, first.cpu_us);
+}
+
+Test(env_posix_process, the_limit_of_files_is_raised_as_far_as_it_may_be)
+{
+    struct rlimit before;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit low = {64, before.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+    cr_expect_eq(env_posix_raise_file_limit(), before.rlim_max);
+    struct rlimit after;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &after), 0);
+    cr_expect_eq(after.rlim_cur, before.rlim_max);
+    cr_expect_eq(after.rlim_max, before.rlim_max);
+    cr_expect_eq(env_posix_raise_file_limit(), before.rlim_max, "again it changes nothing");
 }
 
 Test(env_posix_process, seeds_differ)

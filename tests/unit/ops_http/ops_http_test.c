@@ -455,6 +455,50 @@ Test(ops_http, those_who_are_owed_an_answer_keep_their_place)
     rig_close(&rig);
 }
 
+/* However often they send a byte: they must not hold the budget of bodies, or their place. */
+Test(ops_http, a_request_that_takes_too_long_to_come_makes_room_for_others)
+{
+    rig_open(&rig, &(struct rig_limits){.body_total_bytes_max = 1000});
+    int slow = rig_connect(&rig);
+    rig_send(slow, "PUT /held HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n");
+    int fd = rig_connect(&rig);
+    do { /* until the library has seen the first part of it */
+        rig_send(slow, "slow");
+        put_echo(fd, "/echo", 1000, "");
+        rig_receive(fd, &reply);
+    } while (reply.status != 429);
+
+    rig_advance(&rig, OPS_HTTP_TURN_S * 1000 / 2);
+    put_echo(fd, "/echo", 1000, "");
+    rig_receive(fd, &reply);
+    cr_expect_eq(reply.status, 429, "there is time still");
+
+    rig_advance(&rig, OPS_HTTP_TURN_S * 1000 / 2);
+    ask("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_expect(rig_has_ended(slow));
+    put_echo(fd, "/echo", 1000, "");
+    rig_receive(fd, &reply);
+    cr_expect_eq(reply.status, 200, "whose turn began later stays");
+    (void)close(fd);
+    (void)close(slow);
+    cr_expect_null(rig.held);
+    rig_close(&rig);
+}
+
+Test(ops_http, an_answer_may_take_as_long_as_it_does, .init = open_rig, .fini = close_rig)
+{
+    int fd = rig_connect(&rig);
+    rig_send(fd, "GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct nk_http_exchange *held = rig_take_held(&rig);
+    rig_advance(&rig, 10 * OPS_HTTP_TURN_S * 1000);
+    ask("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct nk_http_answer answer = {.status = 200};
+    held->ops->answer(held, &answer);
+    rig_receive(fd, &reply);
+    cr_expect_eq(reply.status, 200);
+    (void)close(fd);
+}
+
 Test(ops_http, silence_ends_a_connection)
 {
     rig_open(&rig, &(struct rig_limits){.idle_timeout_s = 1});
@@ -521,8 +565,10 @@ Test(ops_http, it_can_be_closed_in_the_middle_of_requests, .init = open_rig)
 
 static enum nk_err open_at(const char *address, char *memory, size_t size)
 {
-    struct ops_http_options options = {
-        .address = address, .health = rig.health, .log = env_posix_log(rig.posix_log)};
+    struct ops_http_options options = {.address = address,
+                                       .health = rig.health,
+                                       .clock = rig.clock,
+                                       .log = env_posix_log(rig.posix_log)};
     struct nk_text reason;
     nk_text_init(&reason, memory, size);
     struct ops_http *http = NULL;

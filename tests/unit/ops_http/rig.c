@@ -99,11 +99,32 @@ struct nk_http_exchange *rig_take_held(struct rig *rig)
 
 /* ---- The daemon ---- */
 
+static uint64_t mono_us(void *ctx)
+{
+    struct rig *rig = ctx;
+    const struct nk_clock real = env_posix_clock();
+    return nk_mono_us(&real) + atomic_load(&rig->added_us);
+}
+
+static uint64_t wall_ms(void *ctx)
+{
+    (void)ctx;
+    const struct nk_clock real = env_posix_clock();
+    return nk_wall_ms(&real);
+}
+
+static const struct nk_clock_ops clock_ops = {mono_us, wall_ms};
+
+void rig_advance(struct rig *rig, uint64_t span_ms)
+{
+    atomic_fetch_add(&rig->added_us, span_ms * NK_US_PER_MS);
+}
+
 void rig_open(struct rig *rig, const struct rig_limits *limits)
 {
     memset(rig, 0, sizeof *rig);
     (void)pthread_mutex_init(&rig->lock, NULL);
-    rig->clock = env_posix_clock();
+    rig->clock = (struct nk_clock){&clock_ops, rig};
     const struct env_posix_log_options log = {.fd = STDERR_FILENO, .level_min = NK_LOG_ERROR};
     env_posix_log_open(&log, &rig->posix_log);
     nk_registry_open(&rig->metrics);
@@ -115,6 +136,7 @@ void rig_open(struct rig *rig, const struct rig_limits *limits)
         .health = rig->health,
         .metrics = limits->no_metrics ? NULL : rig->metrics,
         .handler = &handler,
+        .clock = rig->clock,
         .log = env_posix_log(rig->posix_log),
         .connection_max = limits->connection_max,
         .idle_timeout_s = limits->idle_timeout_s,

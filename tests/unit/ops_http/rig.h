@@ -15,7 +15,8 @@
 #define RIG_THREADS_MAX ((size_t)256)
 
 struct rig {
-    struct nk_clock clock;
+    struct nk_clock clock; /* the real one, and what rig_advance has added */
+    _Atomic uint64_t added_us;
     struct env_posix_log *posix_log;
     struct nk_health *health;
     struct nk_registry *metrics;
@@ -37,6 +38,8 @@ struct rig_limits {
 
 void rig_open(struct rig *rig, const struct rig_limits *limits);
 void rig_close(struct rig *rig); /* stops the daemon; what it asserts at its end is tested too */
+
+void rig_advance(struct rig *rig, uint64_t span_ms);
 
 /* The request to /held, once it has arrived; the rig has it no more. */
 struct nk_http_exchange *rig_take_held(struct rig *rig);
