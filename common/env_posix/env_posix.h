@@ -24,8 +24,8 @@ uint64_t env_posix_random_seed(void);
  * caller closes it.  NK_IO. */
 NK_MUST_CHECK enum nk_err env_posix_stop_fd(int *out_fd);
 
-/* Lets this process open as many files as it may (the soft limit becomes the hard one), and says how
- * many that is.  Connections count too. */
+/* Lets this process open as many files as it may (the soft limit becomes the hard one), and says
+ * how many that is.  Connections count too. */
 uint64_t env_posix_raise_file_limit(void);
 
 /* Reads /proc/self.  The start time is worked out once: it must not move when the wall clock does,
