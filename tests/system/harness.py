@@ -9,7 +9,6 @@ Waiting is always for a condition, with a deadline that only bounds a hang."""
 
 import atexit
 import contextlib
-import ctypes
 import http.client
 import json
 import os
@@ -29,10 +28,6 @@ WORK = BUILD / "tests/system/run"
 
 ROLES = ("gateway", "shardhost", "gossip", "admin")
 PATIENCE = 120  # seconds; bounds a hang, decides nothing
-
-PR_SET_PDEATHSIG = 1
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Hang(AssertionError):
@@ -85,9 +80,10 @@ def program(role):
     return str(path)
 
 
-def die_with_parent():
-    """For preexec_fn: the child ends with the thread that started it."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def dying_with_us(*command):
+    """The command, to be killed with the thread that starts it.  Not a preexec_fn: that would need a
+    fork, and gRPC's fork handlers hang now and then while other threads are calling."""
+    return ["setpriv", "--pdeathsig", "KILL", *command]
 
 
 def processes_of(data_dir):
@@ -137,8 +133,8 @@ class Process:
             (self.data_dir / "run" / f"{role}.json").unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=die_with_parent, start_new_session=True,
+                dying_with_us(*self.command()), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
                 env={**os.environ, **self.environment})
         if wait:
             self.wait_ready()

@@ -376,9 +376,10 @@ class LifeCycle(unittest.TestCase):
         node = self.node()
         alone = node.directory / "norikv-server"
         shutil.copy(harness.program("server"), alone)
-        run = subprocess.run([str(alone), *node.command()[1:]], capture_output=True, text=True,
-                             env={**os.environ, "PATH": "/nowhere"}, check=False,
-                             preexec_fn=harness.die_with_parent, timeout=harness.PATIENCE)
+        run = subprocess.run(harness.dying_with_us("env", "PATH=/nowhere", str(alone),
+                                                   *node.command()[1:]),
+                             capture_output=True, text=True, check=False,
+                             timeout=harness.PATIENCE)
         self.assertEqual((run.returncode, len(run.stderr.splitlines())), (1, 1), run.stderr)
         self.assertIn("norikv-gossip is neither beside norikv-server nor in PATH", run.stderr)
 

@@ -18,9 +18,9 @@ class WrongUse(unittest.TestCase):
         self.directory = harness.make_directory(self.id().rsplit(".", 1)[-1])
 
     def run_program(self, *arguments, name="server", environment=None):
-        return subprocess.run([harness.program(name), *arguments], capture_output=True, text=True,
-                              timeout=harness.PATIENCE, check=False, stdin=subprocess.DEVNULL,
-                              preexec_fn=harness.die_with_parent,
+        return subprocess.run(harness.dying_with_us(harness.program(name), *arguments),
+                              capture_output=True, text=True, timeout=harness.PATIENCE,
+                              check=False, stdin=subprocess.DEVNULL,
                               env={**os.environ, **(environment or {})})
 
     def basic(self, **changes):
