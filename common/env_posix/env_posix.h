@@ -4,6 +4,7 @@
  *
  * Reasons: where a call takes `reason`, it has one line for the operator after a failure. */
 
+#include "common/base/buf.h"
 #include "common/base/text.h"
 #include "common/env/clock.h"
 #include "common/env/fs.h"
@@ -38,6 +39,11 @@ void env_posix_process_init(struct env_posix_process *process);
 struct nk_process env_posix_process(struct env_posix_process *process);
 
 /* ---- Files ---- */
+
+/* Appends the whole file at `path`, which is any path of the system.  NK_INVALID: it cannot be
+ * read, or has more than `bytes_max`; then *out has an arbitrary part of it. */
+NK_MUST_CHECK enum nk_err env_posix_read_file(const char *path, size_t bytes_max,
+                                              struct nk_buf *out, struct nk_text *reason);
 
 struct env_posix_fs;
 

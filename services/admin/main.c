@@ -1,6 +1,6 @@
 /* norikv-admin: services/admin on ZeroMQ and LMDB. */
 #include "services/admin/admin.h"
-#include "services/program.h"
+#include "services/program/program.h"
 
 int main(int argc, char **argv)
 {

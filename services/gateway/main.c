@@ -2,7 +2,7 @@
 #include "common/base/limits.h"
 #include "services/gateway/front_grpc/front_grpc.h"
 #include "services/gateway/front_http/front_http.h"
-#include "services/program.h"
+#include "services/program/program.h"
 
 static enum nk_err front_open(const struct nk_service_context *context, void **out_front,
                               const char **out_address, struct nk_text *reason)

@@ -1,6 +1,6 @@
 /* norikv-gossip: services/gossip on ZeroMQ and LMDB. */
 #include "services/gossip/gossip.h"
-#include "services/program.h"
+#include "services/program/program.h"
 
 static struct nk_http_handler http_handler(void *role)
 {

@@ -18,7 +18,7 @@
 #include "common/base/assert.h"
 #include "common/base/limits.h"
 #include "common/base/units.h"
-#include "services/program_run_file.h"
+#include "services/start/start.h"
 
 #include "layout.h"
 #include "probe_posix.h"
@@ -96,7 +96,7 @@ enum nk_err children_open(const struct children_options *options, struct childre
         children_close(&children);
         return err;
     }
-    program_run_file_remove(&options->fs, target);
+    start_run_file_remove(&options->fs, target);
     *out_children = children;
     return NK_OK;
 }
@@ -108,7 +108,7 @@ void children_close(struct children **children_p)
     }
     struct children *children = *children_p;
     if (children->announced) {
-        program_run_file_remove(&children->options.fs, target);
+        start_run_file_remove(&children->options.fs, target);
     }
     for (size_t i = 0; i < SUPERVISE_CHILD_COUNT; i++) {
         nk_free(children->all[i].arguments);
@@ -147,7 +147,7 @@ static enum nk_err prepare(struct children *children, enum supervise_child which
     server_child_arguments(options->arguments, options->argument_count, child->http_wanted,
                            child->arguments);
     child->arguments[0] = child->path;
-    program_run_file_remove(&options->fs, child->role);
+    start_run_file_remove(&options->fs, child->role);
     return NK_OK;
 }
 
@@ -282,7 +282,7 @@ static void ended(struct children *children, enum supervise_child which, int cod
                                   : NK_LOG_NUMBER("exit_code", code);
     struct server_run_file file;
     if (child->pid > 0 && read_run_file(children, child, &file)) {
-        program_run_file_remove(&children->options.fs, child->role); /* it was killed */
+        start_run_file_remove(&children->options.fs, child->role); /* it was killed */
     }
     child->pid = 0;
     child->look_due_ms = UINT64_MAX;
@@ -370,7 +370,7 @@ static void announce(struct children *children)
     struct nk_buf text;
     nk_buf_init(&text);
     server_run_file_write(options->config->node_id, (uint64_t)getpid(), gateway, &text);
-    enum nk_err err = program_run_file_write(&options->fs, target, nk_buf_bytes(&text));
+    enum nk_err err = start_run_file_write(&options->fs, target, nk_buf_bytes(&text));
     nk_buf_deinit(&text);
     if (err != NK_OK) {
         nk_log_error(&options->log, target, "cannot write run/server.json",

@@ -124,8 +124,8 @@ void server_child_arguments(const char *const *arguments, size_t count, const ch
 
 /* ---- Run files ----
  *
- * One flat object of our own writing (services/program.c), whose texts need no escapes: a name is
- * found with its quotes and colon, its value ends with the quote or the last digit. */
+ * One flat object of our own writing (services/program/program.c), whose texts need no escapes: a
+ * name is found with its quotes and colon, its value ends with the quote or the last digit. */
 
 /* What follows `"name":`; empty: there is no such name. */
 static struct nk_bytes value_of(struct nk_bytes text, const char *name)

@@ -12,7 +12,7 @@
 
 #include "common/base/units.h"
 #include "common/env_posix/env_posix.h"
-#include "services/program_settings.h"
+#include "services/start/start.h"
 
 #include "children.h"
 #include "layout.h"
@@ -45,16 +45,17 @@ int main(int argc, char **argv)
 {
     struct server server = {.stop_fd = -1};
     bool done = false;
-    enum nk_err err = program_settings(PROGRAM, argc, argv, &server.settings, &done);
+    enum nk_err err =
+        start_settings(PROGRAM, argc, argv, env_posix_read_file, &server.settings, &done);
     if (err != NK_OK || done) {
         nk_settings_free(&server.settings);
-        return program_exit_code(err);
+        return start_exit_code(err);
     }
     char line[TEXT_BYTES_MAX];
     struct nk_text reason;
     nk_text_init(&reason, line, sizeof line);
     err = open_all(&server, argc, argv, &reason);
-    int code = program_exit_code(err);
+    int code = start_exit_code(err);
     if (err == NK_OK) {
         code = children_run(server.children);
         nk_log_info(&server.lines, "server", "stopped", NK_LOG_NUMBER("exit_code", code));

@@ -1,5 +1,5 @@
 /* norikv-shardhost: services/shardhost on ZeroMQ, LMDB and real disks. */
-#include "services/program.h"
+#include "services/program/program.h"
 #include "services/shardhost/shardhost.h"
 
 int main(int argc, char **argv)

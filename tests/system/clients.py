@@ -26,8 +26,8 @@ SERVED = ("grpc/health/v1/health.proto", "grpc/reflection/v1/reflection.proto",
 # default, every five seconds, would be most of each outage that a test sees.
 os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "50")
 
-# A restarted server is found again at once, and calls that fail are seen to fail.  (The "minimum" is
-# how long an attempt to connect may take, which a busy machine must be able to keep.)
+# A restarted server is found again at once, and calls that fail are seen to fail.  (The "minimum"
+# is how long an attempt to connect may take, which a busy machine must be able to keep.)
 CHANNEL_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.enable_retries", 0),
                    ("grpc.min_reconnect_backoff_ms", 20000), ("grpc.max_reconnect_backoff_ms", 200),
                    ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1),

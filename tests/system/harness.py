@@ -124,7 +124,8 @@ class Process:
         return ("--rpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 
     def command(self):
-        return [self.command_path or program(self.program), "--node-id", "node0", *self.address_flags(),
+        return [self.command_path or program(self.program), "--node-id", "node0",
+                *self.address_flags(),
                 "--data-dir", str(self.data_dir), *self.flags]
 
     def start(self, wait=True):

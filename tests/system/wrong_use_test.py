@@ -71,8 +71,8 @@ class WrongUse(unittest.TestCase):
         self.assertFalse((self.directory / "data").exists(), "a refused start made a directory")
 
     def expect_refused(self, codes, *words, **changes):
-        """A start that gets as far as the system: log lines may come before and after the clear one,
-        but it says only once what is wrong."""
+        """A start that gets as far as the system: log lines may come before and after the clear
+        one, but it says only once what is wrong."""
         run = self.run_program(*self.basic(**changes))
         self.assertIn(run.returncode, codes, run.stderr)
         said = {line for line in run.stderr.splitlines() if all(word in line for word in words)}

@@ -2,8 +2,9 @@
 
 A file of a library includes its own directory, and of the libraries that it declares as
 dependencies the header named after their directory (raft/raft.h).  The ground and the contracts
-(OPEN_DIRECTORIES) are open: any header.  Programs in services/ are bound in the same way; tests may
-look at private headers, except for the simulator, which is a host like any other."""
+(OPEN_DIRECTORIES) are open: any header; so is a directory to the libraries below it, as a role to
+its fronts.  Programs in services/ are bound in the same way; tests may look at private headers,
+except for the simulator, which is a host like any other."""
 
 import os
 import re
@@ -35,7 +36,8 @@ def _judge(tree, file, target):
         home = next((library for library in tree.libraries.values()
                      if library.directory == "proto"), None)
     elif not tree.exists(target):
-        return "no such file"
+        made = os.path.exists(os.path.join(tree.build, directory, target))
+        return None if made else "no such file"
     else:
         home = tree.library_of(target)
     if target.startswith("tests/"):
@@ -60,6 +62,7 @@ def _judge_dependency(tree, file, target, home):
             floors = f" (floor {library.floor} to floor {home.floor})" if library else ""
             return f"{user.name} does not declare {home.name}{floors}"
     named = f"{home.directory}/{os.path.basename(home.directory)}.h"
-    if home.directory not in OPEN_DIRECTORIES and target != named:
+    inside = os.path.dirname(file).startswith(home.directory + "/")
+    if home.directory not in OPEN_DIRECTORIES and not inside and target != named:
         return f"private to its directory; outside only {named} is for others"
     return None

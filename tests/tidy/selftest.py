@@ -9,6 +9,7 @@ import unittest
 
 import files
 import floors
+import settings
 import symbols
 from tree import Tree
 
@@ -18,6 +19,8 @@ engine|2|TRUE|FALSE|services/role/engine|nk_base
 other|2|FALSE|FALSE|services/role/other|nk_base
 role|4|FALSE|FALSE|services/role|engine;nk_base
 """
+
+PROGRAMS = "role-main|services/role|main.c|role\n"
 
 HEALTHY = {
     "README.md": "# House\n\n[the engine](services/role/engine/README.md#how-it-works)\n",
@@ -95,6 +98,7 @@ class House:
         for file, text in HEALTHY.items():
             self.write(file, text)
         self._write(os.path.join(self.build, "floors.txt"), FLOORS)
+        self._write(os.path.join(self.build, "programs.txt"), PROGRAMS)
         self._write(os.path.join(self.build, "CMakeCache.txt"), "NK_SANITIZE:STRING=\n")
 
     @staticmethod
@@ -181,6 +185,39 @@ class Floors(TidyTest):
     def test_a_program_is_bound_too(self):
         self.house.append("services/role/main.c", '#include "services/role/engine/engine.h"\n')
         self.expect(floors.check, "role-main does not declare engine")
+
+    def test_a_program_that_a_function_made_elsewhere_is_bound_too(self):
+        source = os.path.join(self.house.source, "services/role/main.c")
+        self.house.write("services/role/CMakeLists.txt",
+                         "nk_library(role FLOOR 4 SOURCES role.c DEPS engine nk_base)\n")
+        for word in ("role/main.c", source):
+            with self.subTest(word):
+                self.house._write(os.path.join(self.house.build, "programs.txt"),
+                                  f"role-main|services|{word}|role\n")
+                self.expect(floors.check)
+        self.house.append("services/role/main.c", '#include "services/role/engine/engine.h"\n')
+        self.expect(floors.check, "role-main does not declare engine")
+
+    def test_a_program_with_a_librarys_source_does_not_free_the_library(self):
+        self.house._write(os.path.join(self.house.build, "programs.txt"),
+                          PROGRAMS + "planted|tests/sim|../../services/role/role.c|role;other\n")
+        self.house.append("services/role/role.c", '#include "services/role/other/other.h"\n')
+        self.expect(floors.check, "role does not declare other")
+
+    def test_a_library_below_sees_the_private_headers_of_what_it_declares(self):
+        self.house._write(os.path.join(self.house.build, "floors.txt"),
+                          FLOORS + "front|5|FALSE|FALSE|services/role/front|role\n")
+        self.house.write("services/role/status.h", "#pragma once\n")
+        self.house.write("services/role/front/front.c", '#include "services/role/status.h"\n')
+        self.expect(floors.check)
+        self.house.append("services/role/engine/engine.c", '#include "services/role/status.h"\n')
+        self.expect(floors.check, "engine does not declare role")
+
+    def test_a_header_that_the_build_makes_is_there(self):
+        self.house.append("services/role/role.c", '#include "made/role.pb-c.h"\n')
+        self.expect(floors.check, "no such file")
+        self.house._write(os.path.join(self.house.build, "services/role/made/role.pb-c.h"), "")
+        self.expect(floors.check)
 
     def test_a_bare_name_of_another_directory_is_found(self):
         self.house.append("services/role/role.c", '#include "engine.h"\n')
@@ -322,6 +359,13 @@ class Files(TidyTest):
         self.house.append("services/role/engine/CMakeLists.txt", "# forgotten.c\n")
         self.expect(files.check_built, "forgotten.c")
 
+    def test_a_source_of_a_program_is_built(self):
+        self.house.write("services/role/made.c", "")
+        self.expect(files.check_built, "made.c")
+        self.house._write(os.path.join(self.house.build, "programs.txt"),
+                          PROGRAMS + "role-made|services|role/made.c|role\n")
+        self.expect(files.check_built)
+
     def test_a_file_that_git_does_not_have_is_found(self):
         for command in (["init", "-q"], ["add", "."]):
             subprocess.run(["git", *command], cwd=self.house.source, check=True)
@@ -349,6 +393,55 @@ class Files(TidyTest):
         self.expect(files.check_format)
         self.house.append("services/role/role.c", "int  badly;\n")
         self.expect(files.check_format, "services/role/role.c")
+
+
+class Settings(TidyTest):
+    TABLE = """\
+        static const struct config_key keys[] = {
+            {.name = "role.count",
+             FIELD(role.count),
+             .help = "how many"},
+            {.name = "role.later",
+             FIELD(role.later),
+             .unused = true,
+             .help = "some day"},
+        };
+        """
+    README = "| `role.count` | 1 |\n| `role.later` | 2 | not used yet |\n"
+
+    def setUp(self):
+        super().setUp()
+        self.house.write("common/config/table.c", self.TABLE)
+        self.house.write("common/config/README.md", self.README)
+        self.house.append("services/role/role.c", "int count = config->role.count;\n")
+
+    def test_the_healthy_house_passes(self):
+        self.expect(settings.check)
+
+    def test_a_key_that_nothing_reads_is_found(self):
+        self.house.write("services/role/role.c", "int count = config->role.counter;\n")
+        self.expect(settings.check, "role.count: nothing reads it")
+
+    def test_a_reader_inside_the_library_is_none(self):
+        self.house.write("services/role/role.c", "")
+        self.house.write("common/config/check.c", "int count = config->role.count;\n")
+        self.expect(settings.check, "role.count: nothing reads it")
+
+    def test_a_key_that_is_not_listed_is_found(self):
+        self.house.write("common/config/README.md", "| `role.later` | 2 | not used yet |\n")
+        self.expect(settings.check, "role.count is not listed")
+
+    def test_a_listed_key_that_is_none_is_found(self):
+        self.house.append("common/config/README.md", "| `role.gone` | 3 |\n")
+        self.expect(settings.check, "role.gone is no key")
+
+    def test_a_key_without_use_must_say_so(self):
+        self.house.write("common/config/README.md", "| `role.count` | 1 |\n| `role.later` | 2 |\n")
+        self.expect(settings.check, "role.later", "not used yet")
+
+    def test_no_keys_at_all_is_no_success(self):
+        self.house.write("common/config/table.c", "")
+        self.expect(settings.check, "no keys found")
 
 
 if __name__ == "__main__":

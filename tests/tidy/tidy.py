@@ -6,6 +6,7 @@ import sys
 
 import files
 import floors
+import settings
 import symbols
 from tree import Tree
 
@@ -14,8 +15,9 @@ CHECKS = {
     "homes": (symbols.check_homes,),
     "purity": (symbols.check_purity,),
     "simulator": (symbols.check_simulator,),
-    "tree": (files.check_links, files.check_built, files.check_git, files.check_words,
-             files.check_columns),
+    "settings": (settings.check,),
+    "links": (files.check_links,),
+    "tree": (files.check_built, files.check_git, files.check_words, files.check_columns),
     "format": (files.check_format,),
 }
 

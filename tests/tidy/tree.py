@@ -1,5 +1,5 @@
-"""What every check looks at: the source tree, the libraries of floors.txt, the words of the
-CMakeLists files, the object files of the build."""
+"""What every check looks at: the source tree, the libraries of floors.txt and the programs of
+programs.txt, the words of the CMakeLists files, the object files of the build."""
 
 import os
 import re
@@ -36,8 +36,9 @@ class Tree:
         self.files = self._list_files()
         self.libraries = self._read_floors()
         self.named_sources = set()  # every .c and .S that some CMakeLists.txt names
-        self.program_of_source = {}
-        self._read_cmake_lists()
+        self.program_of_source = {}  # of those that no library has
+        library_sources = self._read_cmake_lists()
+        self._read_programs(library_sources)
 
     def path(self, relative):
         return os.path.join(self.source, relative)
@@ -91,7 +92,21 @@ class Tree:
                                           directory, tuple(filter(None, dependencies.split(";"))))
         return libraries
 
+    def _read_programs(self, library_sources):
+        with open(os.path.join(self.build, "programs.txt"), encoding="utf-8") as table:
+            for line in table.read().splitlines():
+                name, directory, words, dependencies = line.split("|")
+                sources = [self._source_of(word, directory) for word in words.split(";")
+                           if word.endswith((".c", ".S"))]
+                program = Program(name, directory, tuple(filter(None, dependencies.split(";"))))
+                self.named_sources.update(sources)
+                for source in sources:
+                    if source not in library_sources:
+                        self.program_of_source[source] = program
+
     def _read_cmake_lists(self):
+        """Returns the sources of libraries."""
+        library_sources = set()
         for file in self.files:
             if os.path.basename(file) != "CMakeLists.txt":
                 continue
@@ -99,16 +114,14 @@ class Tree:
             for command, words in cmake_commands(self.read(file)):
                 sources = [self._source_of(word, directory) for word in words
                            if word.endswith((".c", ".S"))]
-                if command == "nk_fuzz":
-                    sources.append(f"{directory}/{words[0]}_fuzz.c")
                 self.named_sources.update(sources)
-                if command == "nk_program":
-                    program = Program(words[0], directory, tuple(words_after("DEPS", words)))
-                    for source in sources:
-                        self.program_of_source[source] = program
+                if command == "nk_library":
+                    library_sources.update(sources)
+        return library_sources
 
-    @staticmethod
-    def _source_of(word, directory):
+    def _source_of(self, word, directory):
+        if word.startswith(self.source + "/"):
+            return os.path.relpath(word, self.source)
         word = re.sub(r"^\$\{(PROJECT|CMAKE)_SOURCE_DIR\}/", "/", word)
         word = re.sub(r"^\$\{CMAKE_CURRENT_(SOURCE|LIST)_DIR\}/", "", word)
         return os.path.normpath(os.path.join("/", directory, word)).lstrip("/")
@@ -120,15 +133,3 @@ def cmake_commands(text):
     for call in re.finditer(r"(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text):
         words = [word.strip('"') for word in call.group(2).split()]
         yield call.group(1), words
-
-
-def words_after(keyword, words):
-    """The words between `keyword` and the next word in capitals."""
-    if keyword not in words:
-        return []
-    found = []
-    for word in words[words.index(keyword) + 1:]:
-        if word.isupper():
-            break
-        found.append(word)
-    return found

@@ -198,7 +198,9 @@ static void expect_end(const struct asking *asking, enum nk_err err, const char 
 #define UNKNOWN                                                                                    \
     "COMMIT_TIMEOUT: the write was sent and not confirmed in time; it may have been applied, or "  \
     "may yet be"
-#define LOST      "COMMIT_TIMEOUT: the shardhost that had the write went away; it may have been applied"
+#define LOST                                                                                       \
+    "COMMIT_TIMEOUT: the shardhost that had the write went away; it may have been "                \
+    "applied"
 #define NO_LEADER "NOT_LEADER: no leader of the key's shard in time; nothing was proposed"
 #define STOPPING  "NOT_LEADER: this gateway is stopping; nothing was proposed"
 

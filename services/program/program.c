@@ -1,4 +1,4 @@
-#include "services/program.h"
+#include "services/program/program.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -10,8 +10,7 @@
 #include "common/meta_lmdb/meta_lmdb.h"
 #include "common/ops_http/ops_http.h"
 #include "common/service/json.h"
-#include "services/program_run_file.h"
-#include "services/program_settings.h"
+#include "services/start/start.h"
 
 /* Opening goes down the struct below, closing up again; whatever was not reached is NULL or -1 and
  * closing it does nothing.  So there is one way down, for a start that fails at any step and for an
@@ -75,10 +74,11 @@ int program_main(const struct program *program, int argc, char **argv)
 {
     struct process process = {.program = program, .stop_fd = -1};
     bool done = false;
-    enum nk_err err = program_settings(program->name, argc, argv, &process.settings, &done);
+    enum nk_err err =
+        start_settings(program->name, argc, argv, env_posix_read_file, &process.settings, &done);
     if (err != NK_OK || done) {
         nk_settings_free(&process.settings);
-        return program_exit_code(err);
+        return start_exit_code(err);
     }
     char line[TEXT_BYTES_MAX];
     struct nk_text reason;
@@ -96,7 +96,7 @@ int program_main(const struct program *program, int argc, char **argv)
         (void)fprintf(stderr, "%s: %s: %s\n", program->name, stage, line);
     }
     close_all(&process);
-    return program_exit_code(err);
+    return start_exit_code(err);
 }
 
 /* ---- Opening ---- */
@@ -365,7 +365,7 @@ static enum nk_err write_run_file(struct process *process, struct nk_text *reaso
     nk_buf_init(&text);
     describe(process, &text);
     enum nk_err err =
-        program_run_file_write(&process->env.fs, process->program->role->name, nk_buf_bytes(&text));
+        start_run_file_write(&process->env.fs, process->program->role->name, nk_buf_bytes(&text));
     nk_buf_deinit(&text);
     if (err != NK_OK) {
         env_posix_fs_last_fault(process->fs, reason);
@@ -425,7 +425,7 @@ static void close_all(struct process *process)
     }
     ops_http_close(&process->http);
     if (process->run_file) {
-        program_run_file_remove(&process->env.fs, program->role->name);
+        start_run_file_remove(&process->env.fs, program->role->name);
     }
     if (process->role != NULL) {
         program->role->deinit(&process->role);

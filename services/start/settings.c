@@ -1,20 +1,17 @@
-#include "services/program_settings.h"
+/* Settings and the exit code that says in the end that they were wrong. */
 
-#include <errno.h>
-#include <fcntl.h>
+#include "services/start/start.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/base/units.h"
-
 #define EXIT_CONFIG 78
 
-static enum nk_err read_file(const char *name, struct nk_buf *out, struct nk_text *reason);
 static void print(const struct nk_buf *text);
 
-enum nk_err program_settings(const char *program, int argc, char **argv,
-                             struct nk_settings **out_settings, bool *out_done)
+enum nk_err start_settings(const char *program, int argc, char **argv, start_read_file read_file,
+                           struct nk_settings **out_settings, bool *out_done)
 {
     extern char **environ;
     const char *const *arguments = (const char *const *)argv + (argc > 0 ? 1 : 0);
@@ -36,7 +33,7 @@ enum nk_err program_settings(const char *program, int argc, char **argv,
         nk_buf_append_string(&output, " " NK_BUILD_VERSION "\n");
     } else if (err == NK_OK) {
         if (command.config_file != NULL) {
-            err = read_file(command.config_file, &file, &reason);
+            err = read_file(command.config_file, NK_CONFIG_FILE_BYTES_MAX, &file, &reason);
         }
         struct nk_config_input input = {
             .file_name = command.config_file,
@@ -62,28 +59,6 @@ enum nk_err program_settings(const char *program, int argc, char **argv,
     return err;
 }
 
-static enum nk_err read_file(const char *name, struct nk_buf *out, struct nk_text *reason)
-{
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : 1;
-    while (got > 0 && out->size <= NK_CONFIG_FILE_BYTES_MAX) {
-        nk_buf_reserve(out, 64 * NK_KIB);
-        got = read(fd, out->data + out->size, out->capacity - out->size);
-        out->size += got > 0 ? (size_t)got : 0;
-    }
-    int error = errno;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    if (got != 0) {
-        nk_text_add(reason, name);
-        nk_text_add(reason, ": ");
-        nk_text_add(reason, got < 0 ? strerror(error) : "the file is larger than 1 MiB");
-        return NK_INVALID;
-    }
-    return NK_OK;
-}
-
 static void print(const struct nk_buf *text)
 {
     if (text->size > 0) { /* nobody is left to tell if standard output is closed */
@@ -92,7 +67,7 @@ static void print(const struct nk_buf *text)
     }
 }
 
-int program_exit_code(enum nk_err err)
+int start_exit_code(enum nk_err err)
 {
     if (err == NK_OK) {
         return EXIT_SUCCESS;

@@ -1,4 +1,4 @@
-#include "services/program_run_file.h"
+#include "services/start/start.h"
 
 #include <stdio.h>
 
@@ -10,7 +10,7 @@ static void name_of(const char *role, const char *ending, char *out_name)
 }
 
 /* Nothing is synced: after a crash of the machine the process is gone as well. */
-enum nk_err program_run_file_write(const struct nk_fs *fs, const char *role, struct nk_bytes text)
+enum nk_err start_run_file_write(const struct nk_fs *fs, const char *role, struct nk_bytes text)
 {
     char name[NAME_BYTES_MAX];
     char half[NAME_BYTES_MAX];
@@ -31,7 +31,7 @@ enum nk_err program_run_file_write(const struct nk_fs *fs, const char *role, str
     return err;
 }
 
-void program_run_file_remove(const struct nk_fs *fs, const char *role)
+void start_run_file_remove(const struct nk_fs *fs, const char *role)
 {
     char name[NAME_BYTES_MAX];
     name_of(role, "", name);
