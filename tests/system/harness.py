@@ -81,8 +81,8 @@ def program(role):
 
 
 def dying_with_us(*command):
-    """The command, to be killed with the thread that starts it.  Not a preexec_fn: that would need a
-    fork, and gRPC's fork handlers hang now and then while other threads are calling."""
+    """The command, to be killed with the thread that starts it.  Not a preexec_fn: that would need
+    a fork, and gRPC's fork handlers hang now and then while other threads are calling."""
     return ["setpriv", "--pdeathsig", "KILL", *command]
 
 
