@@ -76,6 +76,9 @@ uint32_t nk_cluster_total_shards(const struct nk_cluster *cluster);
 size_t nk_cluster_nodes(const struct nk_cluster *cluster, struct nk_health_node *out_nodes,
                         size_t capacity);
 
+/* Shows the same on a process's health board. */
+void nk_cluster_show_nodes(const struct nk_cluster *cluster, struct nk_health *health);
+
 /* Appends the norikv.v1.ClusterView, packed. */
 void nk_cluster_view_pack(const struct nk_cluster *cluster, struct nk_buf *out);
 

@@ -64,6 +64,12 @@ size_t nk_cluster_nodes(const struct nk_cluster *cluster, struct nk_health_node 
     return count;
 }
 
+void nk_cluster_show_nodes(const struct nk_cluster *cluster, struct nk_health *health)
+{
+    struct nk_health_node nodes[NK_HEALTH_NODES_MAX];
+    nk_health_set_nodes(health, nodes, nk_cluster_nodes(cluster, nodes, NK_COUNT_OF(nodes)));
+}
+
 /* Everything a packed view points at. */
 struct view_parts {
     struct nk_health_node *nodes;

@@ -109,9 +109,7 @@ static void learn(struct admin *admin)
                          : "cannot save the catalogue",
                      NK_LOG_TEXT("err", nk_err_name(admin->learned)));
     }
-    struct nk_health_node nodes[NK_HEALTH_NODES_MAX];
-    size_t count = nk_cluster_nodes(cluster, nodes, NK_COUNT_OF(nodes));
-    nk_health_set_nodes(admin->context->health, nodes, count);
+    nk_cluster_show_nodes(cluster, admin->context->health);
 }
 
 static void show_health(struct admin *admin)

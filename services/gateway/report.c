@@ -1,7 +1,5 @@
 #include "services/gateway/report.h"
 
-#include "common/base/alloc.h"
-
 static const char *missing_of(const struct gateway_report *report);
 static bool show_row(struct gateway_report *report, const struct nk_cluster_shard *shard,
                      const struct gateway_router *router);
@@ -17,11 +15,7 @@ void gateway_report_init(struct gateway_report *report, struct nk_health *health
 void gateway_report_follow(struct gateway_report *report, const struct nk_cluster *cluster,
                            const struct gateway_router *router)
 {
-    struct nk_health_node *nodes = nk_alloc(NK_HEALTH_NODES_MAX * sizeof *nodes);
-    nk_health_set_nodes(report->health, nodes,
-                        nk_cluster_nodes(cluster, nodes, NK_HEALTH_NODES_MAX));
-    nk_free(nodes);
-
+    nk_cluster_show_nodes(cluster, report->health);
     report->has_shardhost = false;
     report->whole = true;
     for (size_t i = 0; i < router->node_count; i++) {

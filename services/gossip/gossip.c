@@ -497,9 +497,7 @@ static void show_pages(struct gossip *gossip, uint64_t now)
     nk_buf_clear(&gossip->frame);
     nk_cluster_targets_json(cluster, &gossip->frame);
     nk_board_show(&gossip->targets_page, nk_buf_bytes(&gossip->frame));
-    struct nk_health_node nodes[NK_HEALTH_NODES_MAX];
-    size_t count = nk_cluster_nodes(cluster, nodes, NK_COUNT_OF(nodes));
-    nk_health_set_nodes(gossip->context->health, nodes, count);
+    nk_cluster_show_nodes(cluster, gossip->context->health);
     nk_gauge_set(&gossip->metrics.processes, (int64_t)nk_cluster_member_count(cluster));
     if (gossip->epoch.unsafe) {
         nk_health_set(gossip->context->health, NK_DEGRADED, "metadata-not-written");

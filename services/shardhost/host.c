@@ -318,6 +318,11 @@ static void mind_health(struct host *host)
     } else {
         nk_health_set(health, NK_HEALTHY, "");
     }
+    uint64_t generation = nk_member_generation(host->member);
+    if (generation != host->generation_shown) {
+        host->generation_shown = generation;
+        nk_cluster_show_nodes(nk_member_cluster(host->member), health);
+    }
 }
 
 static uint64_t role_tick(void *role)

@@ -100,6 +100,7 @@ struct host {
     const struct nk_env *env;
     const struct nk_config *config;
     struct nk_member *member;
+    uint64_t generation_shown; /* of the cluster's state that the health board has */
     struct lsm_engine *engine;
     struct raftlog *log;
     raft_id self;

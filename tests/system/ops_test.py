@@ -84,6 +84,14 @@ class Routes(harness.NodeTest):
                 self.assertIsInstance(health["nodes"], list)
                 self.assertIsInstance(health["shards"], list)
 
+    def test_every_process_lists_the_nodes(self):
+        expected = [{"id": "node0", "addr": self.node.rpc_address, "role": "leader"}]
+        for role in harness.ROLES:
+            def lists(role=role):
+                return json.loads(self.node.http(role, "GET", "/health").body)["nodes"] == expected
+            with self.subTest(role=role):
+                harness.wait_for(lists, f"{role} to list the node")
+
     def test_the_shardhost_lists_its_shards(self):
         health = json.loads(self.node.http("shardhost", "GET", "/health").body)
         self.assertGreater(health["active_shards"], 0)
