@@ -94,8 +94,17 @@ Test(server_layout, one_address_for_grpc_and_http_is_refused)
     expect_check(&config, NK_INVALID,
                  "rpc_addr: \"127.0.0.1:8080\" is also the HTTP address of the gateway (http_addr, "
                  "server.http_port_step); it must be another one");
+    config.rpc_addr = "0.0.0.0:8180";
+    expect_check(&config, NK_INVALID,
+                 "rpc_addr: \"0.0.0.0:8180\" is also the HTTP address of the shardhost (http_addr, "
+                 "server.http_port_step); it must be another one");
     config.rpc_addr = "127.0.0.2:8280"; /* another machine's address, or another of this one */
     expect_check(&config, NK_OK, "");
+    config = config_of("[::]:8080", 100);
+    config.rpc_addr = "127.0.0.1:8380";
+    expect_check(&config, NK_INVALID,
+                 "rpc_addr: \"127.0.0.1:8380\" is also the HTTP address of the admin (http_addr, "
+                 "server.http_port_step); it must be another one");
     config = config_of("127.0.0.1:0", 100);
     config.rpc_addr = "127.0.0.1:0";
     expect_check(&config, NK_OK, "");
