@@ -306,6 +306,35 @@ class LifeCycle(unittest.TestCase):
             node.start()
             self.put_and_get(node)
             self.assertEqual(node.stop(number), 0)
+            self.assertEqual(list((node.data_dir / "run").glob("*.json")), [])
+        stopped = [line["fields"]["role"] for line in node.log()
+                   if line["message"] == "a child process has stopped"]
+        self.assertEqual(stopped, ["gateway", "shardhost", "admin", "gossip"] * 2)
+
+    def test_a_stop_that_tells_everybody_at_once_is_an_ordered_one(self):
+        """As some service managers do.  A child that ends before the server hears of the stop may
+        be started once more, and is ended again."""
+        node = self.node().start()
+        for pid in sorted(node.processes(), reverse=True):  # the server comes last
+            os.kill(pid, signal.SIGTERM)
+        self.assertEqual(node.wait_ended(), 0)
+
+    def test_two_nodes_on_one_machine_do_not_meet(self):
+        nodes = []
+        for name in ("left", "right"):
+            nodes.append(harness.Node(harness.make_directory(name)))
+            self.addCleanup(nodes[-1].kill)
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            with clients.channel(node.rpc_address) as link:
+                clients.StubClient(link).put(key=b"where", value=bytes(node.data_dir))
+        for node in nodes:
+            with clients.channel(node.rpc_address) as link:
+                self.assertEqual(clients.StubClient(link).get(key=b"where").value,
+                                 bytes(node.data_dir))
+            view = json.loads(node.http("gossip", "GET", "/meta/cluster").body)
+            self.assertEqual([each["addr"] for each in view["nodes"]], [node.rpc_address])
 
     def test_a_stop_at_any_moment_of_the_start_is_an_ordered_one(self):
         node = self.node()
