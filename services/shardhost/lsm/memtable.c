@@ -107,7 +107,8 @@ static _Atomic uint64_t *head_link(const struct lsm_memtable *memtable, size_t l
 
 static const struct lsm_memtable_node *node_at(const struct lsm_memtable *memtable, uint32_t ref)
 {
-    uint8_t **chunks = atomic_load_explicit(&memtable->chunks, memory_order_relaxed);
+    /* Acquire: whoever holds an old link may meet a table that has grown since. */
+    uint8_t **chunks = atomic_load_explicit(&memtable->chunks, memory_order_acquire);
     return (const void *)(chunks[ref >> 16] + (size_t)(ref & 0xffff) * UNIT_BYTES);
 }
 
