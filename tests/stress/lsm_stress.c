@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -19,6 +18,7 @@
 #include "common/base/units.h"
 #include "common/env_posix/env_posix.h"
 #include "services/shardhost/lsm/lsm.h"
+#include "tests/stress/place.h"
 
 #define ENTRIES       60000u
 #define READS         4000u
@@ -390,31 +390,6 @@ static void check_reopened(void)
     lsm_view_release(&view);
 }
 
-static void add_name(void *visitor, const char *name)
-{
-    struct nk_buf *names = visitor;
-    nk_buf_append(names, nk_bytes_of(name, strlen(name) + 1));
-}
-
-static void remove_files(const char *root)
-{
-    struct nk_buf names = {0};
-    enum nk_err err = nk_fs_list(&stress.fs, DIRECTORY, add_name, &names);
-    NK_ASSERT(err == NK_OK);
-    for (size_t at = 0; at < names.size; at += strlen((char *)names.data + at) + 1) {
-        char path[300];
-        (void)snprintf(path, sizeof path, DIRECTORY "/%s", (char *)names.data + at);
-        err = nk_fs_remove(&stress.fs, path);
-        NK_ASSERT(err == NK_OK);
-    }
-    nk_buf_deinit(&names);
-    err = nk_fs_remove(&stress.fs, DIRECTORY);
-    NK_ASSERT(err == NK_OK);
-    err = nk_fs_remove(&stress.fs, "lsm");
-    NK_ASSERT(err == NK_OK);
-    NK_ASSERT(rmdir(root) == 0);
-}
-
 static void init_model(void)
 {
     for (uint64_t n = 1; n <= KEYS; n++) {
@@ -427,13 +402,12 @@ static void init_model(void)
 
 int main(void)
 {
-    char root[] = "/tmp/norikv-lsm-stress-XXXXXX";
-    NK_ASSERT(mkdtemp(root) != NULL);
+    struct stress_place place = stress_place_make();
     char memory[256];
     struct nk_text reason;
     nk_text_init(&reason, memory, sizeof memory);
     struct env_posix_fs *posix_fs = NULL;
-    enum nk_err err = env_posix_fs_open(root, &posix_fs, &reason);
+    enum nk_err err = env_posix_fs_open(place.root, &posix_fs, &reason);
     NK_ASSERT(err == NK_OK);
     const struct env_posix_worker_options threads = {.read_threads = 3, .background_threads = 2};
     err = env_posix_worker_open(&threads, &stress.posix, &reason);
@@ -471,7 +445,7 @@ int main(void)
     lsm_close(&stress.db);
     lsm_engine_close(&stress.engine);
     env_posix_worker_close(&stress.posix);
-    remove_files(root);
     env_posix_fs_close(&posix_fs);
+    stress_place_remove(&place);
     return 0;
 }
