@@ -42,7 +42,8 @@ static const char *const strangers[] = {CIRCLE_STRANGER "gossip", CIRCLE_STRANGE
 /* How often a shardhost may still answer an id. */
 struct asked {
     size_t count;
-    Norikv__Internal__V1__ShardOp op; /* as last asked */
+    Norikv__Internal__V1__ShardOp op;
+    bool several_ops; /* then it is open which one an answer is to */
 };
 
 struct request {
@@ -96,9 +97,9 @@ static const ProtobufCMessageDescriptor *const frame_types[] = {
 
 static_assert(NK_COUNT_OF(frame_types) == NK_FRAME_TYPE_LIMIT, "a descriptor for each type");
 
-static void check_response(const Norikv__Internal__V1__ShardReply *reply,
-                           Norikv__Internal__V1__ShardOp op)
+static void check_response(const Norikv__Internal__V1__ShardReply *reply, const struct asked *asked)
 {
+    Norikv__Internal__V1__ShardOp op = asked->op;
     static const ProtobufCMessageDescriptor *const types[] = {
         [NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT] = &norikv__v1__put_response__descriptor,
         [NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_GET] = &norikv__v1__get_response__descriptor,
@@ -109,6 +110,8 @@ static void check_response(const Norikv__Internal__V1__ShardReply *reply,
     NK_ASSERT(!nk_err_is_fault((enum nk_err)reply->err));
     if (reply->err != NK_OK) {
         NK_ASSERT(reply->response.len == 0);
+    } else if (asked->several_ops) {
+        return;
     } else if (op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PROBE) {
         NK_ASSERT(reply->response.len == 0);
     } else {
@@ -133,7 +136,7 @@ static void check_replies(struct scene *scene, const Norikv__Internal__V1__Shard
         NK_ASSERT(asked != NULL);
         NK_ASSERT(asked->count > 0);
         asked->count--;
-        check_response(reply, asked->op);
+        check_response(reply, asked);
     }
 }
 
@@ -184,10 +187,11 @@ static void note_asked(struct scene *scene, struct nk_bytes message)
         struct asked *asked = nk_map_get(&scene->asked, key);
         if (asked == NULL) {
             asked = nk_alloc_zero(1, sizeof *asked);
+            asked->op = request->op;
             (void)nk_map_put(&scene->asked, key, asked);
         }
         asked->count++;
-        asked->op = request->op;
+        asked->several_ops |= request->op != asked->op;
     }
     nk_arena_deinit(&arena);
 }
