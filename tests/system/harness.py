@@ -325,6 +325,7 @@ def make_directory(name):
     directory = own_work() / name
     directory.mkdir(parents=True)
     short = pathlib.Path(f"/tmp/norikv-{os.getpid()}-{len(_short_names)}")
+    short.unlink(missing_ok=True)  # of a process that was killed and had our number
     short.symlink_to(directory)
     _short_names.append(short)
     return short
