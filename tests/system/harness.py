@@ -22,12 +22,17 @@ import sys
 import time
 import unittest
 
+import tsan
+
 SOURCE = pathlib.Path(os.environ.get("NK_SOURCE_DIR", pathlib.Path(__file__).parents[2])).resolve()
 BUILD = pathlib.Path(os.environ.get("NK_BUILD_DIR", SOURCE / "build/dev")).resolve()
 WORK = BUILD / "tests/system/run"
 
 ROLES = ("gateway", "shardhost", "gossip", "admin")
 PATIENCE = 120  # seconds; bounds a hang, decides nothing
+
+if tsan.is_used(BUILD):
+    os.environ["TSAN_OPTIONS"] = tsan.options(BUILD)
 
 
 class Hang(AssertionError):
