@@ -13,7 +13,13 @@ static void start(struct hosting *hosting)
     nk_text_init(&reason, memory, sizeof memory);
     enum nk_err err = ops->init(&hosting->stage.context, &hosting->role, &reason);
     cr_assert_eq(err, NK_OK, "%s", memory);
+    hosting_meet(hosting);
+}
+
+void hosting_meet(struct hosting *hosting)
+{
     hosting->gateway = stage_partner(&hosting->stage);
+    hosting->session = hosting->stage.context.session;
 }
 
 void hosting_open(struct hosting *hosting)
@@ -22,6 +28,7 @@ void hosting_open(struct hosting *hosting)
     stage_open(&hosting->stage);
     hosting->stage.config.raft.segment_bytes = 4 * NK_MIB;
     hosting->stage.config.disk.reserve_bytes = 0;
+    hosting->stage.config.lsm.memtable_bytes = 8 * NK_KIB;
     start(hosting);
 }
 
@@ -53,7 +60,7 @@ uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
     message.timeout_ms = 1000;
     Norikv__Internal__V1__ShardRequest *list[] = {&message};
     Norikv__Internal__V1__ShardRequests batch = NORIKV__INTERNAL__V1__SHARD_REQUESTS__INIT;
-    batch.session = hosting->stage.context.session;
+    batch.session = hosting->session;
     batch.requests = list;
     batch.n_requests = 1;
     stage_deliver(ops, hosting->role, hosting->gateway, NK_FRAME_SHARD_REQUESTS, &batch.base);

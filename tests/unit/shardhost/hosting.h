@@ -12,6 +12,7 @@ struct hosting {
     struct stage stage;
     void *role;
     nk_peer gateway;
+    uint64_t session; /* the incarnation that requests are meant for */
     uint64_t id_next;
 };
 
@@ -20,6 +21,9 @@ void hosting_close(struct hosting *hosting);
 
 /* kill -9 and a new start on the same files; nothing has run yet. */
 void hosting_restart(struct hosting *hosting);
+
+/* After a start of the test's own: the gateway opens its link. */
+void hosting_meet(struct hosting *hosting);
 
 /* Sends one request; returns its id. */
 uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
