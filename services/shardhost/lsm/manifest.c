@@ -161,7 +161,7 @@ enum nk_err lsm_manifest_decode(struct nk_bytes bytes, struct lsm_catalog *catal
     }
     *out_offset = offset;
     *out_promised = offset == slot.length;
-    return offset < slot.length || slot.length == RECORDS_AT ? NK_CORRUPT : NK_OK;
+    return offset < slot.length || slot.length <= RECORDS_AT ? NK_CORRUPT : NK_OK;
 }
 
 static enum nk_err read_file(struct lsm_manifest *manifest, struct nk_file *file,

@@ -25,8 +25,8 @@ static void put_table(struct nk_buf *payload, uint32_t level, uint64_t number, c
     lsm_catalog_put_add(payload, level, &meta);
 }
 
-/* A manifest of one record, with both slots, as FORMAT.md has it. */
-static void put_manifest(struct rig *rig, struct nk_bytes payload)
+/* A manifest of one record and two slots, as FORMAT.md has it; 0 for `promised` is all of it. */
+static void put_manifest(struct rig *rig, struct nk_bytes payload, uint64_t promised)
 {
     struct nk_buf file = {0};
     memset(nk_buf_extend(&file, 1024), 0, 1024);
@@ -42,7 +42,7 @@ static void put_manifest(struct rig *rig, struct nk_bytes payload)
         memcpy(slot, "mnifest1", 8);
         nk_put_u32(slot + 8, 1);
         nk_put_u64(slot + 16, 1);
-        nk_put_u64(slot + 24, file.size);
+        nk_put_u64(slot + 24, promised != 0 ? promised : file.size);
         crc = nk_crc32c(nk_bytes_of(slot, 12));
         nk_put_u32(slot + 12, nk_crc32c_extend(crc, nk_bytes_of(slot + 16, 16)));
     }
@@ -68,7 +68,7 @@ static enum nk_err open_with(const struct nk_buf *payload, struct lsm_fault *out
     for (uint64_t number = 1; number <= 3; number++) {
         put_table_file(&rig, number);
     }
-    put_manifest(&rig, nk_buf_bytes(payload));
+    put_manifest(&rig, nk_buf_bytes(payload), 0);
     enum nk_err err = rig_open(&rig, out_fault);
     rig_deinit(&rig);
     return err;
@@ -108,6 +108,22 @@ Test(lsm_hostile, table_numbers_leave_room_for_more)
     nk_buf_deinit(&payload);
 }
 
+Test(lsm_hostile, a_manifest_promises_at_least_its_first_record)
+{
+    static const uint64_t promises[] = {1, 1023, 1024, 1025};
+    struct nk_buf payload = {0};
+    lsm_catalog_put_number_next(&payload, 1);
+    for (size_t i = 0; i < NK_COUNT_OF(promises); i++) {
+        struct rig rig;
+        struct lsm_options options = rig_options();
+        rig_init(&rig, 1, &options);
+        put_manifest(&rig, nk_buf_bytes(&payload), promises[i]);
+        cr_expect_eq(rig_open(&rig, NULL), promises[i] > 1024 ? NK_OK : NK_CORRUPT, "case %zu", i);
+        rig_deinit(&rig);
+    }
+    nk_buf_deinit(&payload);
+}
+
 /* The next number is above those of all files; that of this one has none above it. */
 Test(lsm_hostile, a_file_with_the_highest_number_is_not_ours)
 {
@@ -116,7 +132,7 @@ Test(lsm_hostile, a_file_with_the_highest_number_is_not_ours)
     rig_init(&rig, 1, &options);
     struct nk_buf payload = {0};
     lsm_catalog_put_number_next(&payload, 1);
-    put_manifest(&rig, nk_buf_bytes(&payload));
+    put_manifest(&rig, nk_buf_bytes(&payload), 0);
     put_table_file(&rig, UINT64_MAX);
     rig_must_open(&rig);
     rig_put(&rig, 1, "key", "value");
