@@ -55,12 +55,33 @@ static struct pending *pending_of(struct nk_list *link)
     return NK_CONTAINER_OF(link, struct pending, link);
 }
 
+static bool is_write(Norikv__Internal__V1__ShardOp op)
+{
+    return op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT ||
+           op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_DELETE;
+}
+
 static void refuse_all(struct shard *shard, struct nk_list *list, enum nk_err err,
                        const char *message)
 {
     while (!nk_list_empty(list)) {
         struct pending *pending = pending_of(list->next);
         wire_reply(shard->host, pending->caller, err, message, NULL);
+        pending_free(shard->host, &pending);
+    }
+}
+
+/* Proposed writes may be in the log and be applied after a repair: their outcome is unknown.  Gets
+ * that wait for an entry have none. */
+static void refuse_proposed(struct shard *shard)
+{
+    while (!nk_list_empty(&shard->proposed)) {
+        struct pending *pending = pending_of(shard->proposed.next);
+        bool write = is_write(pending->op);
+        wire_reply(shard->host, pending->caller, write ? NK_TIMEOUT : NK_UNAVAILABLE,
+                   write ? "COMMIT_TIMEOUT: shard was fenced"
+                         : "shard is fenced: its data is damaged",
+                   NULL);
         pending_free(shard->host, &pending);
     }
 }
@@ -81,8 +102,7 @@ void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
     refuse_all(shard, &shard->waiting, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
     refuse_all(shard, &shard->reading, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
     refuse_all(shard, &shard->runnable, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
-    /* Proposed writes may be in the log and be applied after a repair: their outcome is unknown. */
-    refuse_all(shard, &shard->proposed, NK_TIMEOUT, "COMMIT_TIMEOUT: shard was fenced");
+    refuse_proposed(shard);
     nk_heap_remove(&shard->host->timers, &shard->timer);
     lsm_hold_work(shard->db);
     atomic_store(&nk_health_row(shard->host->context->health, shard->id)->status,
@@ -369,12 +389,6 @@ void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index
 }
 
 /* ---- Requests ---- */
-
-static bool is_write(Norikv__Internal__V1__ShardOp op)
-{
-    return op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT ||
-           op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_DELETE;
-}
 
 static void serve_write(struct shard *shard, struct caller caller, Norikv__Internal__V1__ShardOp op,
                         uint64_t deadline_us, struct nk_bytes request)

@@ -93,3 +93,50 @@ Test(shardhost_shard, a_request_that_cannot_be_carried_out_is_refused_and_leaves
     cr_expect_str_eq(hosting_value(&hosting, get), "v");
     hosting_close(&hosting);
 }
+
+static uint64_t send_put_with_ttl(struct hosting *hosting, const char *key, uint64_t ttl_ms)
+{
+    Norikv__V1__PutRequest put = NORIKV__V1__PUT_REQUEST__INIT;
+    put.key = (ProtobufCBinaryData){strlen(key), (uint8_t *)(uintptr_t)key};
+    put.ttl_ms = ttl_ms;
+    uint8_t packed[64];
+    cr_assert_leq(norikv__v1__put_request__get_packed_size(&put), sizeof packed);
+    size_t size = norikv__v1__put_request__pack(&put, packed);
+    return hosting_send(hosting, PUT, nk_bytes_of(packed, size));
+}
+
+/* Makes "old" lie in a table, out of every cache, and "short" in the memtable, past its time. */
+static void fill(struct hosting *hosting)
+{
+    static char value[3000];
+    memset(value, 'v', sizeof value - 1);
+    hosting->stage.config.lsm.memtable_bytes = 8192;
+    hosting->stage.config.lsm.block_cache_bytes = 0;
+    hosting_restart(hosting);
+    (void)hosting_send_put(hosting, "old", value);
+    hosting_settle(hosting);
+    (void)hosting_send_put(hosting, "next", value);
+    (void)hosting_send_put(hosting, "last", value);
+    hosting_settle(hosting);
+    (void)send_put_with_ttl(hosting, "short", 10);
+    hosting_settle(hosting);
+    stage_advance(&hosting->stage, 1000);
+}
+
+Test(shardhost_shard, a_fence_leaves_writes_unknown_and_gets_undone)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    fill(&hosting);
+    uint64_t fails = hosting_send_get(&hosting, "old", "");
+    uint64_t waits = hosting_send_get(&hosting, "short", ""); /* for log time to move on */
+    uint64_t put = hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting);
+    cr_assert_null(hosting_reply(&hosting, waits));
+    sim_fs_fail_at(hosting.stage.fs, 1, NK_IO);
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, fails), NK_UNAVAILABLE);
+    cr_expect_eq(hosting_err(&hosting, waits), NK_UNAVAILABLE);
+    cr_expect_eq(hosting_err(&hosting, put), NK_TIMEOUT);
+    hosting_close(&hosting);
+}
