@@ -3,6 +3,7 @@
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 #include "common/base/units.h"
+#include "services/shardhost/raftlog/layout.h"
 
 static struct raftlog_segment *segment_of(struct nk_list *link)
 {
@@ -177,6 +178,25 @@ struct raftlog_segment *raftlog_ledger_unheld(const struct raftlog_ledger *ledge
     }
     struct raftlog_segment *oldest = segment_of(ledger->segments.next);
     return nk_list_empty(&oldest->holds) ? oldest : NULL;
+}
+
+bool raftlog_ledger_worth_dropping(const struct raftlog_ledger *ledger, uint64_t segment_bytes)
+{
+    uint64_t freed = 0;
+    uint64_t written = 0;
+    for (struct nk_list *link = ledger->segments.next; link != ledger->segments.prev;
+         link = link->next) {
+        const struct raftlog_segment *segment = segment_of(link);
+        if (!nk_list_empty(&segment->holds)) {
+            break;
+        }
+        freed += segment_bytes;
+        for (struct nk_list *state = segment->states.next; state != &segment->states;
+             state = state->next) {
+            written += RAFTLOG_RECORD_HEAD_BYTES;
+        }
+    }
+    return freed > 0 && 2 * written <= freed;
 }
 
 bool raftlog_ledger_state_in(const struct raftlog_segment *segment,

@@ -61,6 +61,11 @@ bool raftlog_ledger_knows(const struct raftlog_ledger *ledger, uint32_t shard);
 /* The oldest segment if it is not the newest and no shard has entries to lose in it; else NULL. */
 struct raftlog_segment *raftlog_ledger_unheld(const struct raftlog_ledger *ledger);
 
+/* Whether dropping all that could be dropped now is worth a round for its own sake: it frees at
+ * least twice what it takes to write the states again, so rounds that make room never chase
+ * themselves. */
+bool raftlog_ledger_worth_dropping(const struct raftlog_ledger *ledger, uint64_t segment_bytes);
+
 /* A shard whose newest STATE is in `segment`, as a record to be written again; false: none. */
 bool raftlog_ledger_state_in(const struct raftlog_segment *segment,
                              struct raftlog_record *out_record);

@@ -108,7 +108,8 @@ static void plan_drops(struct raftlog *log)
 bool raftlog_begin(struct raftlog *log)
 {
     NK_ASSERT(log->running == NULL);
-    if (log->staged->record_count == 0) {
+    if (log->staged->record_count == 0 &&
+        !raftlog_ledger_worth_dropping(&log->ledger, log->segment_bytes)) {
         return false;
     }
     plan_drops(log);

@@ -72,8 +72,9 @@ void raftlog_stage(struct raftlog *log, const struct raftlog_record *record);
 /* Bytes staged for the next round. */
 size_t raftlog_staged_bytes(const struct raftlog *log);
 
-/* Turns what is staged into the running round.  False: nothing is staged.  Asserts that no round
- * runs.  Loop thread. */
+/* Turns what is staged into the running round; segments that are no longer needed go with it, and
+ * are a round by themselves when nothing is staged.  False: there is nothing to do.  Asserts that
+ * no round runs.  Loop thread. */
 bool raftlog_begin(struct raftlog *log);
 
 /* Writes and syncs the running round, rolling to a new segment where needed.  Worker thread.

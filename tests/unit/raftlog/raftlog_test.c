@@ -413,6 +413,43 @@ Test(raftlog, a_full_disk_costs_the_spares_first)
     sim_fs_free(&sim);
 }
 
+/* On a full disk nobody writes, and nothing else would make room. */
+Test(raftlog, segments_that_nobody_needs_go_without_a_record)
+{
+    struct sim_fs *sim = sim_fs_new(1);
+    struct raftlog *log = must_open(sim, NULL);
+    stage_state(log, 1, 1, 9);
+    for (uint64_t i = 1; i <= 4; i++) {
+        stage_bulk(log, 1, i, 3000);
+        write_round(log);
+    }
+    cr_expect_not(raftlog_begin(log), "all are needed");
+    raftlog_release(log, 1, 3);
+    write_round(log);
+    expect_files(sim, "0000000000000001.old\n0000000000000004.log\n");
+    cr_expect_not(raftlog_begin(log), "nothing is left to do");
+    raftlog_close(&log);
+    static struct transcript transcript;
+    log = must_open(sim, &transcript);
+    cr_expect_eq(transcript.count, 2);
+    raftlog_close(&log);
+    sim_fs_free(&sim);
+}
+
+Test(raftlog, states_that_fill_the_segments_are_not_written_again_and_again)
+{
+    struct sim_fs *sim = sim_fs_new(1);
+    struct raftlog *log = must_open(sim, NULL);
+    for (uint32_t shard = 0; shard < 600; shard++) {
+        stage_state(log, shard, 1, 9);
+    }
+    write_round(log);
+    cr_expect_gt(nk_gauge_get(&raftlog_stats(log)->segments), 3);
+    cr_expect_not(raftlog_begin(log));
+    raftlog_close(&log);
+    sim_fs_free(&sim);
+}
+
 Test(raftlog, after_a_failed_sync_the_log_is_dead)
 {
     struct sim_fs *sim = sim_fs_new(1);
