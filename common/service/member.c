@@ -5,7 +5,10 @@
  * Updates come over the link that we listen on, snapshots over the one that we talk on, in no
  * common order.  A subscription is also not up the moment it is asked for.  So each answer to a
  * heartbeat tells the number of gossip's last update, and the first heartbeats follow each other
- * closely: whatever was missed in between is noticed within milliseconds. */
+ * closely: whatever was missed in between is noticed within milliseconds.
+ *
+ * The other way it is the same: reports are numbered, each heartbeat tells the last number, and the
+ * answer says whether one of them got lost; then all shards are reported once more. */
 #include "common/service/member.h"
 
 #include "common/base/alloc.h"
@@ -59,6 +62,8 @@ struct nk_member {
     struct nk_map reports;  /* shard number -> struct report */
     struct nk_list unsent;  /* of them, the oldest change first */
     bool report_due;        /* even if nothing is unsent */
+    bool report_all;        /* the next report is the first of all */
+    uint64_t report_count;  /* sent */
     uint64_t report_due_us; /* but not before: the queue was full */
 
     struct nk_arena arena; /* of the message being received */
@@ -138,6 +143,15 @@ static void ask_for_state(struct nk_member *member)
     member->state_due = true;
 }
 
+/* An update that was published has not come: on the way still, or lost. */
+static void ask_if_behind(struct nk_member *member)
+{
+    if (nk_cluster_publisher(member->cluster) == member->publisher &&
+        nk_cluster_sequence(member->cluster) < member->sequence_seen) {
+        ask_for_state(member);
+    }
+}
+
 /* Gossip does not know us, or not as we are now. */
 static void begin_registration(struct nk_member *member)
 {
@@ -177,6 +191,7 @@ static void report_everything(struct nk_member *member)
         }
     }
     member->report_due = strcmp(member->self.role, "shardhost") == 0;
+    member->report_all = true;
 }
 
 static void accepted(struct nk_member *member, const Norikv__Internal__V1__Registered *answer)
@@ -199,8 +214,11 @@ static void accepted(struct nk_member *member, const Norikv__Internal__V1__Regis
         member->send_due_us = member->answered_us + member->beat_us;
         report_everything(member);
         ask_for_state(member);
+    } else if (answer->report_missing) {
+        report_everything(member);
     }
     member->sequence_seen = nk_max_u64(member->sequence_seen, answer->sequence);
+    ask_if_behind(member);
 }
 
 /* Registering, it may be the process before us whose lease still runs: wait that long.  Once
@@ -270,10 +288,7 @@ static void receive_update(struct nk_member *member,
         member->dropped++;
         break;
     }
-    if (nk_cluster_publisher(member->cluster) == member->publisher &&
-        nk_cluster_sequence(member->cluster) < member->sequence_seen) {
-        ask_for_state(member);
-    }
+    ask_if_behind(member);
 }
 
 bool nk_member_receive(struct nk_member *member, nk_peer from, enum nk_frame_type type,
@@ -331,6 +346,7 @@ static enum nk_err send_heartbeat(struct nk_member *member)
     message.session = member->self.session;
     message.epoch_seen = nk_cluster_epoch(member->cluster);
     message.publisher = member->publisher;
+    message.reports = member->report_count;
     return send_message(member, NK_FRAME_HEARTBEAT, &message.base);
 }
 
@@ -399,9 +415,13 @@ static bool send_report(struct nk_member *member)
     message.session = member->self.session;
     message.shards = list;
     message.n_shards = count;
+    message.sequence = member->report_count + 1;
+    message.first_of_all = member->report_all;
     if (send_message(member, NK_FRAME_SHARD_REPORT, &message.base) != NK_OK) {
         return false;
     }
+    member->report_count++;
+    member->report_all = false;
     while (count > 0) {
         nk_list_remove(member->unsent.next);
         count--;

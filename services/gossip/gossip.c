@@ -242,7 +242,8 @@ static void drop(struct gossip *gossip)
     nk_counter_add(&gossip->metrics.dropped, 1);
 }
 
-static void answer(struct gossip *gossip, nk_peer to, uint64_t session, enum nk_err err)
+static void answer(struct gossip *gossip, nk_peer to, uint64_t session, enum nk_err err,
+                   bool report_missing)
 {
     const struct nk_net *net = &gossip->env->net;
     struct gossip_wire_registered registered = {
@@ -251,6 +252,7 @@ static void answer(struct gossip *gossip, nk_peer to, uint64_t session, enum nk_
         .publisher = gossip->context->session,
         .sequence = nk_cluster_sequence(gossip_view_cluster(gossip->view)),
         .err = err,
+        .report_missing = report_missing,
     };
     nk_buf_clear(&gossip->frame);
     gossip_wire_write_registered(&registered, &gossip->frame);
@@ -312,7 +314,26 @@ static void receive_register(struct gossip *gossip, nk_peer from, struct nk_byte
     } else {
         log_member(gossip, NK_LOG_WARN, "a registration was refused", &request.member);
     }
-    answer(gossip, from, request.member.session, err);
+    answer(gossip, from, request.member.session, err, false);
+}
+
+/* Frames of one partner come in order, so what it had reported before this heartbeat has come, or
+ * never will. */
+static bool is_report_missing(struct gossip *gossip, const struct gossip_wire_heartbeat *heartbeat)
+{
+    const struct gossip_registration *registration =
+        gossip_registry_find(&gossip->registry, heartbeat->node_id, heartbeat->role);
+    return registration != NULL &&
+           (registration->report_lost || registration->reports != heartbeat->reports);
+}
+
+static void note_report(struct gossip_registration *reporter,
+                        const struct gossip_wire_report *report)
+{
+    bool next = report->sequence == reporter->reports + 1;
+    reporter->report_lost = !report->first_of_all && (reporter->report_lost || !next);
+    reporter->reports = report->sequence;
+    reporter->reported = true;
 }
 
 static void receive_heartbeat(struct gossip *gossip, nk_peer from, struct nk_bytes message)
@@ -328,7 +349,8 @@ static void receive_heartbeat(struct gossip *gossip, nk_peer from, struct nk_byt
         err = gossip_registry_heartbeat(&gossip->registry, heartbeat.node_id, heartbeat.role,
                                         heartbeat.session, now_us(gossip));
     }
-    answer(gossip, from, heartbeat.session, err);
+    bool report_missing = err == NK_OK && is_report_missing(gossip, &heartbeat);
+    answer(gossip, from, heartbeat.session, err, report_missing);
 }
 
 static void receive_report(struct gossip *gossip, struct nk_bytes message)
@@ -344,7 +366,7 @@ static void receive_report(struct gossip *gossip, struct nk_bytes message)
         drop(gossip); /* it reports everything again once it has registered */
         return;
     }
-    reporter->reported = true;
+    note_report(reporter, &report);
     for (size_t i = 0; i < report.shard_count; i++) {
         gossip_view_report(gossip->view, report.node_id, &report.shards[i]);
     }

@@ -105,6 +105,8 @@ enum nk_err gossip_registry_register(struct gossip_registry *registry,
     }
     if (!registration->here || what == GOSSIP_REGISTERED_REBORN) {
         registration->reported = false;
+        registration->reports = 0;
+        registration->report_lost = false;
     }
     registration->unsaved |= what != GOSSIP_REGISTERED_SAME && what != GOSSIP_REGISTERED_BACK;
     registration->member = *member;

@@ -14,11 +14,13 @@
 
 struct gossip_registration {
     struct nk_cluster_member
-        member;      /* its state is ours: alive until the lease ends, then failed */
-    uint64_t due_us; /* alive: the end of the lease; failed: when it is forgotten */
-    bool here;       /* has registered since this gossip process started */
-    bool reported;   /* a shardhost that has reported its shards since it registered */
-    bool unsaved;    /* differs from what is in meta */
+        member;       /* its state is ours: alive until the lease ends, then failed */
+    uint64_t due_us;  /* alive: the end of the lease; failed: when it is forgotten */
+    bool here;        /* has registered since this gossip process started */
+    bool reported;    /* a shardhost that has reported its shards since it registered */
+    bool unsaved;     /* differs from what is in meta */
+    uint64_t reports; /* number of the last report that came */
+    bool report_lost; /* one before it did not, and not everything was reported since */
 };
 
 struct gossip_registry {

@@ -34,9 +34,9 @@ enum nk_err gossip_wire_read_heartbeat(struct nk_bytes message, struct nk_arena 
         !nk_cluster_role_valid(unpacked->role)) {
         return NK_INVALID;
     }
-    *out_heartbeat =
-        (struct gossip_wire_heartbeat){unpacked->node_id, unpacked->role, unpacked->session,
-                                       unpacked->epoch_seen, unpacked->publisher};
+    *out_heartbeat = (struct gossip_wire_heartbeat){unpacked->node_id,   unpacked->role,
+                                                    unpacked->session,   unpacked->epoch_seen,
+                                                    unpacked->publisher, unpacked->reports};
     return NK_OK;
 }
 
@@ -58,8 +58,9 @@ enum nk_err gossip_wire_read_report(struct nk_bytes message, struct nk_arena *ar
             return NK_INVALID;
         }
     }
-    *out_report = (struct gossip_wire_report){unpacked->node_id, unpacked->session, shards,
-                                              unpacked->n_shards};
+    *out_report = (struct gossip_wire_report){
+        unpacked->node_id,  unpacked->session,  shards,
+        unpacked->n_shards, unpacked->sequence, unpacked->first_of_all != 0};
     return NK_OK;
 }
 
@@ -88,6 +89,7 @@ void gossip_wire_write_registered(const struct gossip_wire_registered *registere
     message.sequence = registered->sequence;
     message.err = (uint32_t)registered->err;
     message.message = (char *)explanation(registered->err);
+    message.report_missing = registered->report_missing;
     nk_frame_pack(out, NK_FRAME_REGISTERED, &message.base);
 }
 

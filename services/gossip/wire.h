@@ -17,6 +17,7 @@ struct gossip_wire_heartbeat {
     uint64_t session;
     uint64_t epoch_seen;
     uint64_t publisher;
+    uint64_t reports;
 };
 
 struct gossip_wire_report {
@@ -24,6 +25,8 @@ struct gossip_wire_report {
     uint64_t session;
     struct nk_cluster_shard *shards;
     size_t shard_count;
+    uint64_t sequence;
+    bool first_of_all;
 };
 
 /* NK_INVALID: not a message of that kind, or senseless. */
@@ -42,6 +45,7 @@ struct gossip_wire_registered {
     uint64_t publisher;
     uint64_t sequence;
     enum nk_err err;
+    bool report_missing;
 };
 
 /* Appends a whole frame. */

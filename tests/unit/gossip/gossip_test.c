@@ -533,3 +533,41 @@ Test(gossip_role, a_stop_is_done_at_once_and_shows)
     cr_expect_str_eq(reason, "stopping");
     close_gossip(&gossip);
 }
+
+struct numbered {
+    uint64_t sequence;
+    bool first_of_all;
+    uint64_t told; /* by the heartbeat after it */
+    bool missing;  /* says the answer */
+};
+
+Test(gossip_role, a_report_that_got_lost_is_missed_until_everything_was_reported)
+{
+    static const struct numbered cases[] = {
+        {1, true, 1, false}, {2, false, 2, false}, {3, false, 4, true}, /* 4 has not come */
+        {5, false, 5, true}, {6, false, 6, true},  {7, true, 7, false}, {8, false, 8, false},
+    };
+    struct telling_role gossip;
+    open_gossip(&gossip);
+    cr_assert_eq(send_register(&gossip, "shardhost", 9, 0), NK_OK);
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        Norikv__Internal__V1__ShardReport report = NORIKV__INTERNAL__V1__SHARD_REPORT__INIT;
+        report.node_id = text("n1");
+        report.session = 9;
+        report.sequence = cases[i].sequence;
+        report.first_of_all = cases[i].first_of_all;
+        stage_deliver(ops, gossip.role, gossip.peer, NK_FRAME_SHARD_REPORT, &report.base);
+        Norikv__Internal__V1__Heartbeat beat = NORIKV__INTERNAL__V1__HEARTBEAT__INIT;
+        beat.node_id = text("n1");
+        beat.role = text("shardhost");
+        beat.session = 9;
+        beat.publisher = gossip.stage.context.session;
+        beat.reports = cases[i].told;
+        stage_deliver(ops, gossip.role, gossip.peer, NK_FRAME_HEARTBEAT, &beat.base);
+        cr_assert_eq(answered(&gossip), NK_OK, "case %zu", i);
+        const registered_message *answer =
+            (const registered_message *)stage_sent(&gossip.stage, NK_FRAME_REGISTERED);
+        cr_expect_eq(answer->report_missing, cases[i].missing, "case %zu", i);
+    }
+    close_gossip(&gossip);
+}

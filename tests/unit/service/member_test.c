@@ -423,6 +423,23 @@ Test(service_member, a_missed_update_is_noticed_and_the_whole_state_asked_for)
     leave(&joining);
 }
 
+/* The last update for a long time got lost: nothing but the answers to heartbeats tells of it. */
+Test(service_member, an_update_that_nothing_follows_is_missed_by_the_next_answer)
+{
+    struct joining joining;
+    join(&joining, "gateway");
+    settle(&joining, 5);
+    joining.answer.sequence = 6;
+    answer(&joining, NK_OK);
+    (void)tick(&joining);
+    cr_expect_eq(sent(&joining, NK_FRAME_STATE_REQUEST), 1);
+    update(&joining, telling_new(50, 6, 101, true));
+    answer(&joining, NK_OK);
+    advance(&joining, 200);
+    cr_expect_eq(sent(&joining, NK_FRAME_STATE_REQUEST), 1);
+    leave(&joining);
+}
+
 /* A publisher that has not heard of our epoch yet: everything it says counts as old. */
 Test(service_member, a_publisher_with_an_old_epoch_is_told_ours_and_asked_again)
 {
@@ -622,4 +639,41 @@ Test(service_member, closing_nothing_is_allowed)
     struct nk_member *nothing = NULL;
     nk_member_close(&nothing);
     nk_member_close(NULL);
+}
+
+/* Reports are not answered: gossip says in its answers to heartbeats that one of them is missing.
+ */
+Test(service_member, after_a_lost_report_everything_is_reported_again)
+{
+    struct joining joining;
+    join(&joining, "shardhost");
+    struct nk_cluster_shard shard = {.shard = 1, .term = 1};
+    nk_member_report_shard(joining.member, &shard);
+    settle(&joining, 1);
+    shard.shard = 2;
+    nk_member_report_shard(joining.member, &shard);
+    (void)tick(&joining);
+    const report_message *report =
+        (const report_message *)stage_sent(&joining.stage, NK_FRAME_SHARD_REPORT);
+    cr_assert_not_null(report);
+    cr_expect_eq(report->sequence, 2);
+    cr_expect(!report->first_of_all);
+    advance(&joining, 25);
+    const heartbeat_message *beat =
+        (const heartbeat_message *)stage_sent(&joining.stage, NK_FRAME_HEARTBEAT);
+    cr_assert_not_null(beat);
+    cr_expect_eq(beat->reports, 2);
+    stage_forget_sent(&joining.stage);
+    answer(&joining, NK_OK);
+    (void)tick(&joining);
+    cr_expect_eq(sent(&joining, NK_FRAME_SHARD_REPORT), 0);
+    joining.answer.report_missing = true;
+    answer(&joining, NK_OK);
+    (void)tick(&joining);
+    report = (const report_message *)stage_sent(&joining.stage, NK_FRAME_SHARD_REPORT);
+    cr_assert_not_null(report);
+    cr_expect_eq(report->n_shards, 2);
+    cr_expect_eq(report->sequence, 3);
+    cr_expect(report->first_of_all);
+    leave(&joining);
 }
