@@ -221,7 +221,7 @@ static bool run_file(const struct script_language *language, const char *path, b
 
 static const struct script_language *language_of(const char *name)
 {
-    static const struct script_language *const languages[] = {&script_raft};
+    static const struct script_language *const languages[] = {&script_raft, &script_lsm};
     for (size_t i = 0; i < NK_COUNT_OF(languages); i++) {
         if (strcmp(languages[i]->name, name) == 0) {
             return languages[i];

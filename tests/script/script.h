@@ -31,3 +31,4 @@ struct script_language {
 };
 
 extern const struct script_language script_raft; /* raft.c */
+extern const struct script_language script_lsm;  /* lsm.c */

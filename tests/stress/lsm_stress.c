@@ -409,7 +409,7 @@ int main(void)
     struct env_posix_fs *posix_fs = NULL;
     enum nk_err err = env_posix_fs_open(place.root, &posix_fs, &reason);
     NK_ASSERT(err == NK_OK);
-    const struct env_posix_worker_options threads = {.read_threads = 3, .background_threads = 2};
+    const struct env_posix_worker_options threads = {.read_threads = 3, .background_threads = 4};
     err = env_posix_worker_open(&threads, &stress.posix, &reason);
     NK_ASSERT(err == NK_OK);
     stress.clock = env_posix_clock();
@@ -424,7 +424,7 @@ int main(void)
         .block_cache_bytes = 256 * NK_KIB, /* so that blocks come and go */
         .filter_bits_per_key = 10,
         .compression = LSM_COMPRESSION_LZ4,
-        .table_bytes = 128 * NK_KIB,
+        .table_bytes = 8 * NK_KIB, /* so that compactions have parts */
         .fanout = 4,
         .max_background_jobs = threads.background_threads,
     };

@@ -153,7 +153,8 @@ static bool meta_sensible(const struct lsm_table_meta *meta)
 {
     return meta->size_bytes > 0 && meta->size_bytes <= LSM_TABLE_BYTES_MAX &&
            meta->record_count > 0 && meta->tombstone_count <= meta->record_count &&
-           meta->index_min <= meta->index_max && meta->expire_count <= meta->record_count &&
+           meta->index_min <= meta->index_max &&
+           meta->expire_count <= meta->record_count - meta->tombstone_count &&
            meta->expire_min_ms <= meta->expire_max_ms &&
            nk_bytes_compare(meta->smallest, meta->largest) <= 0;
 }

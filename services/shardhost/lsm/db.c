@@ -180,6 +180,7 @@ static void db_free(struct lsm_db **db)
 {
     struct lsm_db *d = *db;
     lsm_sources_release(&d->sources);
+    lsm_db_free_compactions(d);
     lsm_flush_deinit(&d->flush);
     lsm_levels_release(&d->levels);
     lsm_trash_empty(&d->trash, false); /* what stays is an orphan, and goes at the next open */
@@ -208,6 +209,9 @@ static struct lsm_db *db_new(struct lsm_engine *engine, const char *directory)
     nk_list_init(&db->databases_node);
     nk_list_init(&db->flushes_node);
     nk_list_init(&db->cleans_node);
+    nk_list_init(&db->opens_node);
+    nk_list_init(&db->needs_node);
+    nk_list_init(&db->compactions);
     nk_mpsc_init(&db->trash.tables);
     lsm_manifest_init(&db->manifest, engine->io.fs, db->directory, db->faults);
     lsm_memtable_new(&engine->chunks, &db->active);
@@ -254,6 +258,9 @@ void lsm_close(struct lsm_db **db)
     nk_list_remove(&(*db)->databases_node);
     nk_list_remove(&(*db)->flushes_node);
     nk_list_remove(&(*db)->cleans_node);
+    nk_list_remove(&(*db)->opens_node);
+    nk_list_remove(&(*db)->needs_node);
+    nk_gauge_add(&engine->stats.compaction_debt_bytes, -(int64_t)(*db)->debt_bytes);
     engine->memtable_bytes -= (*db)->memtable_bytes;
     engine->sealed_bytes -= (*db)->memtable_bytes - lsm_memtable_bytes((*db)->active);
     db_free(db);

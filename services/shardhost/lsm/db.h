@@ -16,10 +16,18 @@
 #include "common/base/list.h"
 #include "common/base/mpsc.h"
 #include "services/shardhost/lsm/chunk.h"
+#include "services/shardhost/lsm/compact.h"
 #include "services/shardhost/lsm/flush.h"
 #include "services/shardhost/lsm/job.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/memtable.h"
+
+/* The rate limit: what compaction may write before it has to wait. */
+struct lsm_rate {
+    int64_t credit_bytes; /* negative: it waits */
+    uint64_t refilled_us;
+    uint64_t charged_bytes; /* of the counter of compacted bytes */
+};
 
 struct lsm_engine {
     struct lsm_io io;
@@ -35,8 +43,12 @@ struct lsm_engine {
     /* Databases by what they need, oldest first; a database is in each list that fits. */
     struct nk_list flushes; /* a flush can go on */
     struct nk_list cleans;  /* there are files to remove */
+    struct nk_list opens;   /* a part of a compaction can go on */
+    struct nk_list needs;   /* a compaction is due */
     size_t permits;         /* out; at most options.max_background_jobs */
+    size_t parts_open;      /* parts with buffers; likewise */
     uint64_t now_us;        /* as last told */
+    struct lsm_rate rate;
 };
 
 /* What a read looks through besides the disk: a state of the database.  References are counted. */
@@ -61,6 +73,8 @@ struct lsm_db {
     struct nk_list databases_node;
     struct nk_list flushes_node;
     struct nk_list cleans_node;
+    struct nk_list opens_node;
+    struct nk_list needs_node;
     struct lsm_fault_box *faults;
 
     struct lsm_memtable *active;
@@ -72,9 +86,14 @@ struct lsm_db {
     size_t memtable_bytes;       /* active and sealed */
     struct lsm_sources *sources; /* of the memtables and the levels */
     size_t view_count;
-    bool flush_requested; /* seal at the next commit */
-    bool held;            /* from a fault on, or as the owner wishes */
-    size_t permits;       /* out for this database */
+    bool flush_requested;       /* seal at the next commit */
+    struct nk_list compactions; /* under way */
+    size_t compaction_count;
+    uint64_t need;             /* score of the next one; 0: none is due */
+    uint64_t debt_bytes;       /* see lsm_debt_of */
+    uint64_t flush_bytes_mean; /* of the tables that flushes have made lately; 0: unknown */
+    bool held;                 /* from a fault on, or as the owner wishes */
+    size_t permits;            /* out for this database */
 
     /* Under the install token (above); the loop may always read. */
     struct lsm_levels *levels;
@@ -93,6 +112,31 @@ void lsm_engine_adopt_opened(struct lsm_engine *engine);
 
 /* Puts the database into the lists that fit; after everything that may change what it needs. */
 void lsm_engine_reconsider(struct lsm_db *db);
+
+/* ---- Compactions (compactions.c) ---- */
+
+/* Looks again at what the database needs; after its levels or its compactions changed. */
+void lsm_db_measure(struct lsm_db *db);
+
+/* Starts the compaction that is due: its parts wait.  False: none is. */
+bool lsm_db_start_compaction(struct lsm_db *db);
+
+/* A job of a part came back, done or not. */
+void lsm_db_part_back(struct lsm_db *db, struct lsm_job *job, bool done);
+
+/* The first part that can go on, or NULL; `merging` says whether one that merges may. */
+struct lsm_job *lsm_db_waiting_part(struct lsm_db *db, bool merging);
+
+/* Those that are not being installed give up. */
+void lsm_db_give_up_compactions(struct lsm_db *db);
+
+/* Frees what is left of them when the database is closed. */
+void lsm_db_free_compactions(struct lsm_db *db);
+
+/* ---- Engine ---- */
+
+/* How much of a slice the rate limit leaves.  Any thread. */
+size_t lsm_rate_slice(const struct lsm_engine *engine, size_t budget_bytes);
 
 /* Rebuilds db->sources after one of its parts was exchanged. */
 void lsm_db_refresh_sources(struct lsm_db *db);

@@ -7,7 +7,15 @@ void lsm_get_shape(const struct lsm_db *db, struct lsm_shape *out_shape)
         .immutable_count = db->sealed_count,
         .table_count = lsm_levels_table_count(db->levels),
         .table_bytes = lsm_levels_bytes(db->levels),
+        .debt_bytes = db->debt_bytes,
     };
+    for (size_t i = 0; i < LSM_LEVEL_COUNT; i++) {
+        const struct lsm_level *level = &db->levels->levels[i];
+        shape.levels[i].table_count = level->count;
+        for (size_t t = 0; t < level->count; t++) {
+            shape.levels[i].bytes += lsm_table_meta(level->tables[t])->size_bytes;
+        }
+    }
     *out_shape = shape;
 }
 

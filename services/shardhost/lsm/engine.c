@@ -9,13 +9,38 @@
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 
-#define JOBS_DEFAULT 2
+#define TABLE_BYTES_DEFAULT ((size_t)(16 * NK_MIB))
+#define FANOUT_DEFAULT      10
+#define L0_SLOWDOWN_DEFAULT 6
+#define L0_STOP_DEFAULT     12
+#define JOBS_DEFAULT        2
+#define RATE_SLICES_PER_S   8 /* the rate limit is kept within an eighth of a second */
 
 static void set_defaults(struct lsm_options *options)
 {
+    if (options->table_bytes == 0) {
+        options->table_bytes = TABLE_BYTES_DEFAULT;
+    }
+    if (options->fanout == 0) {
+        options->fanout = FANOUT_DEFAULT;
+    }
+    if (options->level_count == 0) {
+        options->level_count = LSM_LEVEL_COUNT;
+    }
+    if (options->l0_slowdown_files == 0) {
+        options->l0_slowdown_files = L0_SLOWDOWN_DEFAULT;
+    }
+    if (options->l0_stop_files == 0) {
+        options->l0_stop_files =
+            (uint32_t)nk_max_u64(L0_STOP_DEFAULT, options->l0_slowdown_files + UINT64_C(1));
+    }
     if (options->max_background_jobs == 0) {
         options->max_background_jobs = JOBS_DEFAULT;
     }
+    NK_ASSERT(options->fanout >= 2);
+    NK_ASSERT(options->level_count >= 2);
+    NK_ASSERT(options->level_count <= LSM_LEVEL_COUNT);
+    NK_ASSERT(options->l0_stop_files > options->l0_slowdown_files);
 }
 
 void lsm_engine_open(const struct nk_fs *fs, const struct lsm_options *options,
@@ -35,6 +60,8 @@ void lsm_engine_open(const struct nk_fs *fs, const struct lsm_options *options,
     nk_list_init(&engine->databases);
     nk_list_init(&engine->flushes);
     nk_list_init(&engine->cleans);
+    nk_list_init(&engine->opens);
+    nk_list_init(&engine->needs);
     *out_engine = engine;
 }
 
@@ -63,6 +90,7 @@ void lsm_engine_adopt_opened(struct lsm_engine *engine)
         struct lsm_db *db = NK_CONTAINER_OF(node, struct lsm_db, opened_node);
         node = node->next;
         nk_list_append(&engine->databases, &db->databases_node);
+        lsm_db_measure(db);
     }
 }
 
@@ -93,11 +121,23 @@ static bool can_clean(struct lsm_db *db)
            lsm_job_state(&db->jobs[LSM_JOB_CLEAN]) == LSM_JOB_IDLE;
 }
 
+static bool has_idle_job(const struct lsm_db *db)
+{
+    for (size_t i = LSM_JOB_PARTS; i < LSM_JOB_COUNT; i++) {
+        if (lsm_job_state(&db->jobs[i]) == LSM_JOB_IDLE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void lsm_engine_reconsider(struct lsm_db *db)
 {
     struct lsm_engine *engine = db->engine;
     list_if(&engine->flushes, &db->flushes_node, can_flush(db));
     list_if(&engine->cleans, &db->cleans_node, can_clean(db));
+    list_if(&engine->opens, &db->opens_node, lsm_db_waiting_part(db, true) != NULL);
+    list_if(&engine->needs, &db->needs_node, db->need > 0 && !db->held && has_idle_job(db));
 }
 
 /* The database with the largest active memtable that may be sealed now, or NULL. */
@@ -122,9 +162,9 @@ static bool over_budget(const struct lsm_engine *engine)
     return engine->memtable_bytes - engine->sealed_bytes > engine->options.write_buffer_total_bytes;
 }
 
-static struct lsm_db *hand_out(struct lsm_db *db, size_t job)
+static struct lsm_db *hand_out(struct lsm_db *db, struct lsm_job *job)
 {
-    lsm_job_hand_out(&db->jobs[job]);
+    lsm_job_hand_out(job);
     db->permits++;
     db->engine->permits++;
     lsm_engine_reconsider(db);
@@ -135,7 +175,88 @@ static struct lsm_db *start_flush(struct lsm_db *db)
 {
     db->flush.memtable = db->sealed[0].memtable;
     db->flush.position = db->sealed[0].position;
-    return hand_out(db, LSM_JOB_FLUSH);
+    return hand_out(db, &db->jobs[LSM_JOB_FLUSH]);
+}
+
+/* ---- The rate limit ---- */
+
+size_t lsm_rate_slice(const struct lsm_engine *engine, size_t budget_bytes)
+{
+    uint64_t limit = engine->options.rate_limit_bytes_per_s;
+    uint64_t slice = nk_max_u64(limit / RATE_SLICES_PER_S, 1);
+    return limit > 0 && slice < budget_bytes ? (size_t)slice : budget_bytes;
+}
+
+/* True while compaction may write. */
+static bool refill_rate(struct lsm_engine *engine)
+{
+    uint64_t limit = engine->options.rate_limit_bytes_per_s;
+    struct lsm_rate *rate = &engine->rate;
+    if (limit == 0) {
+        return true;
+    }
+    uint64_t passed_us = nk_min_u64(engine->now_us - rate->refilled_us, NK_US_PER_SEC);
+    uint64_t written = nk_counter_get(&engine->stats.compacted_bytes);
+    uint64_t earned = limit / 1000 * passed_us / 1000 + limit % 1000 * passed_us / NK_US_PER_SEC;
+    int64_t most = (int64_t)(limit / RATE_SLICES_PER_S);
+    if (earned > 0) {
+        rate->refilled_us = engine->now_us;
+        rate->credit_bytes += (int64_t)earned;
+        rate->credit_bytes = rate->credit_bytes < most ? rate->credit_bytes : most;
+    }
+    rate->credit_bytes -= (int64_t)(written - rate->charged_bytes);
+    rate->charged_bytes = written;
+    return rate->credit_bytes >= 0;
+}
+
+uint64_t lsm_engine_next_us(const struct lsm_engine *engine)
+{
+    uint64_t limit = engine->options.rate_limit_bytes_per_s;
+    bool waits = limit > 0 && engine->rate.credit_bytes < 0 &&
+                 engine->permits < engine->options.max_background_jobs &&
+                 !(nk_list_empty(&engine->opens) && nk_list_empty(&engine->needs));
+    if (!waits) {
+        return UINT64_MAX;
+    }
+    uint64_t missing = (uint64_t)-engine->rate.credit_bytes;
+    return engine->now_us + missing / limit * NK_US_PER_SEC +
+           missing % limit * NK_US_PER_SEC / limit + 1;
+}
+
+/* ---- Which is next ---- */
+
+/* A part that can go on, of whoever has waited longest. */
+static struct lsm_db *pick_part(struct lsm_engine *engine, bool may_write)
+{
+    for (struct nk_list *at = engine->opens.next; at != &engine->opens; at = at->next) {
+        struct lsm_db *db = NK_CONTAINER_OF(at, struct lsm_db, opens_node);
+        struct lsm_job *job = lsm_db_waiting_part(db, may_write);
+        if (job != NULL) {
+            nk_list_remove(&db->opens_node); /* if it has more, behind the others */
+            return hand_out(db, job);
+        }
+    }
+    return NULL;
+}
+
+/* A new compaction where it is needed most. */
+static struct lsm_db *pick_compaction(struct lsm_engine *engine)
+{
+    for (;;) {
+        struct lsm_db *neediest = NULL;
+        for (struct nk_list *at = engine->needs.next; at != &engine->needs; at = at->next) {
+            struct lsm_db *db = NK_CONTAINER_OF(at, struct lsm_db, needs_node);
+            if (neediest == NULL || db->need > neediest->need) {
+                neediest = db;
+            }
+        }
+        if (neediest == NULL) {
+            return NULL;
+        }
+        if (lsm_db_start_compaction(neediest)) {
+            return hand_out(neediest, lsm_db_waiting_part(neediest, true));
+        }
+    }
 }
 
 struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us)
@@ -156,16 +277,15 @@ struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us)
         return start_flush(NK_CONTAINER_OF(engine->flushes.next, struct lsm_db, flushes_node));
     }
     if (!nk_list_empty(&engine->cleans)) {
-        return hand_out(NK_CONTAINER_OF(engine->cleans.next, struct lsm_db, cleans_node),
-                        LSM_JOB_CLEAN);
+        struct lsm_db *db = NK_CONTAINER_OF(engine->cleans.next, struct lsm_db, cleans_node);
+        return hand_out(db, &db->jobs[LSM_JOB_CLEAN]);
     }
-    return NULL;
-}
-
-uint64_t lsm_engine_next_us(const struct lsm_engine *engine)
-{
-    (void)engine;
-    return UINT64_MAX;
+    bool may_write = refill_rate(engine);
+    struct lsm_db *db = pick_part(engine, may_write);
+    if (db == NULL && may_write && engine->parts_open < engine->options.max_background_jobs) {
+        db = pick_compaction(engine);
+    }
+    return db;
 }
 
 bool lsm_engine_stalled(const struct lsm_engine *engine)

@@ -21,6 +21,12 @@ void lsm_job_hand_out(struct lsm_job *job)
     NK_ASSERT(done);
 }
 
+void lsm_job_wait(struct lsm_job *job)
+{
+    bool done = change(job, LSM_JOB_IDLE, LSM_JOB_WAITING);
+    NK_ASSERT(done);
+}
+
 void lsm_job_forget(struct lsm_job *job)
 {
     bool done = change(job, LSM_JOB_WAITING, LSM_JOB_IDLE);

@@ -47,6 +47,7 @@ struct lsm_job {
 /* Loop thread. */
 enum lsm_job_state lsm_job_state(const struct lsm_job *job);
 void lsm_job_hand_out(struct lsm_job *job); /* idle or waiting (asserted) -> ready */
+void lsm_job_wait(struct lsm_job *job);     /* idle (asserted) -> waiting */
 void lsm_job_forget(struct lsm_job *job);   /* waiting (asserted) -> idle */
 
 /* Takes one job back, with the permit: a done one, or one that nobody has claimed, which then

@@ -7,8 +7,6 @@
 
 #include "services/shardhost/lsm/table.h"
 
-#define LSM_LEVEL_COUNT 7
-
 struct lsm_level {
     struct lsm_table **tables;
     size_t count;

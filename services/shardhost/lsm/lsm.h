@@ -51,6 +51,8 @@ struct lsm_options {
     uint64_t rate_limit_bytes_per_s; /* of what compaction writes; 0: no limit */
 };
 
+#define LSM_LEVEL_COUNT 7
+
 struct lsm_engine;
 struct lsm_db;
 
@@ -69,6 +71,13 @@ struct lsm_stats {
     struct nk_gauge cache_bytes;
     struct nk_counter flushes;
     struct nk_counter flushed_bytes;
+    struct nk_counter compactions;     /* installed; moves and drops too */
+    struct nk_counter compacted_bytes; /* written by them */
+
+    /* From pick to end, in microseconds, by the level they go to; [1]: failed.  Bounds: the
+     * owner's. */
+    struct nk_histogram compaction_us[LSM_LEVEL_COUNT][2];
+    struct nk_gauge compaction_debt_bytes;
     struct nk_counter read_blocks; /* from disk */
 };
 
@@ -234,8 +243,13 @@ enum nk_err lsm_iter_next(struct lsm_iter *iter, struct nk_bytes *out_key,
 struct lsm_shape {
     size_t memtable_bytes; /* active and immutable */
     size_t immutable_count;
-    size_t table_count; /* level 0 until there is compaction */
+    size_t table_count;
     uint64_t table_bytes;
+    uint64_t debt_bytes; /* what compaction has to write, about */
+    struct {
+        size_t table_count;
+        uint64_t bytes;
+    } levels[LSM_LEVEL_COUNT];
 };
 void lsm_get_shape(const struct lsm_db *db, struct lsm_shape *out_shape);
 void lsm_describe(const struct lsm_db *db, struct nk_text *out);

@@ -260,6 +260,42 @@ enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
     return NK_OK;
 }
 
+enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
+                                  struct lsm_cached **out_block)
+{
+    *out_block = lsm_cache_find(table->io->cache, table->cache_name, handle.offset);
+    return *out_block != NULL ? NK_OK : read_block(table, handle, out_block);
+}
+
+enum nk_err lsm_table_read(struct lsm_table *table, uint64_t offset, uint8_t *out, size_t size)
+{
+    const struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
+    NK_ASSERT(opened != NULL);
+    return read_exactly(table, opened->file, offset, out, size);
+}
+
+enum nk_err lsm_table_unpack(struct lsm_table *table, struct lsm_handle handle,
+                             const uint8_t *stored, struct nk_buf *room, struct nk_bytes *out_raw)
+{
+    uint8_t way = 0;
+    uint32_t raw_size = 0;
+    struct nk_bytes bytes = nk_bytes_of(stored, (size_t)handle.size);
+    if (!lsm_trailer_decode(stored, bytes.size, handle.offset, &way, &raw_size)) {
+        return lsm_table_fault(table, NK_CORRUPT, handle.offset, "bad checksum");
+    }
+    if (way == LSM_COMPRESSION_NONE && raw_size == bytes.size) {
+        *out_raw = bytes;
+        return NK_OK;
+    }
+    nk_buf_clear(room);
+    uint8_t *raw = nk_buf_extend(room, raw_size);
+    if (lsm_decompress(way, bytes, raw, raw_size) != NK_OK) {
+        return lsm_table_fault(table, NK_CORRUPT, handle.offset, "cannot decompress");
+    }
+    *out_raw = nk_buf_bytes(room);
+    return NK_OK;
+}
+
 void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
                      const struct lsm_footer *footer)
 {

@@ -28,7 +28,7 @@ struct lsm_table_meta {
     uint64_t tombstone_count;
     uint64_t index_min; /* of the versions in it */
     uint64_t index_max;
-    uint64_t expire_count;  /* records that expire */
+    uint64_t expire_count;  /* records that expire and are no tombstones */
     uint64_t expire_min_ms; /* earliest and latest expiry of them, 0: none expires */
     uint64_t expire_max_ms;
     struct nk_bytes smallest;
@@ -82,6 +82,20 @@ NK_MUST_CHECK enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_rea
 NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
                                           enum lsm_cache_class class, enum lsm_reach reach,
                                           struct lsm_cached **out_block);
+
+/* The same without offering the block to the cache.  May block. */
+NK_MUST_CHECK enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
+                                                struct lsm_cached **out_block);
+
+/* All of `size` bytes of the file at `offset`; the footer was asked for before.  May block. */
+NK_MUST_CHECK enum nk_err lsm_table_read(struct lsm_table *table, uint64_t offset, uint8_t *out,
+                                         size_t size);
+
+/* Checks the stored bytes of the block at `handle`, with their trailer, and decompresses them into
+ * `room`.  *out_raw is there or, if they were not compressed, in `stored`. */
+NK_MUST_CHECK enum nk_err lsm_table_unpack(struct lsm_table *table, struct lsm_handle handle,
+                                           const uint8_t *stored, struct nk_buf *room,
+                                           struct nk_bytes *out_raw);
 
 /* Records a fault of this table; returns `err`. */
 enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t offset,

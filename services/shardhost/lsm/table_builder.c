@@ -131,7 +131,7 @@ static void count_record(struct lsm_table_builder *builder, const struct lsm_ent
     meta->index_max = nk_max_u64(meta->index_max, index);
     meta->record_count++;
     meta->tombstone_count += entry->tombstone;
-    if (entry->expire_at_ms != 0) {
+    if (entry->expire_at_ms != 0 && !entry->tombstone) {
         uint64_t expire = entry->expire_at_ms;
         bool first = meta->expire_count == 0;
         meta->expire_min_ms = first ? expire : nk_min_u64(meta->expire_min_ms, expire);
@@ -161,6 +161,11 @@ enum nk_err lsm_table_builder_add(struct lsm_table_builder *builder, struct nk_b
     }
     return lsm_block_builder_size(&builder->data) >= LSM_BLOCK_BYTES ? finish_data_block(builder)
                                                                      : NK_OK;
+}
+
+uint64_t lsm_table_builder_bytes(const struct lsm_table_builder *builder)
+{
+    return builder->written + builder->output.size + lsm_block_builder_size(&builder->data);
 }
 
 /* ---- The end of the file ---- */

@@ -19,6 +19,9 @@ NK_MUST_CHECK enum nk_err lsm_table_builder_add(struct lsm_table_builder *builde
                                                 struct nk_bytes key, const struct lsm_entry *entry,
                                                 struct nk_bytes value);
 
+/* Size of the file so far, about. */
+uint64_t lsm_table_builder_bytes(const struct lsm_table_builder *builder);
+
 /* Writes the rest and syncs the file; its name is not yet promised.  At least one record was added
  * (asserted).  On NK_OK *builder is gone and the table is the caller's, its index and filter in the
  * cache; else only abandon() may follow. */

@@ -66,7 +66,8 @@ enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
         done = true;
         break;
     default:
-        NK_ASSERT(!"no such job");
+        err = lsm_part_step(job->part, lsm_rate_slice(db->engine, budget_bytes), &done);
+        break;
     }
     *out_more = err == NK_OK && !done;
     lsm_job_let_go(job, done || err != NK_OK, err);
@@ -90,7 +91,14 @@ static void take_flush(struct lsm_db *db)
     db->sealed_count--;
     memmove(db->sealed, db->sealed + 1, db->sealed_count * sizeof *db->sealed);
     db->flush.memtable = NULL;
+    const struct lsm_level *l0 = &db->flush.result->levels[0];
+    if (l0->count > db->levels->levels[0].count) {
+        uint64_t bytes = lsm_table_meta(l0->tables[0])->size_bytes;
+        db->flush_bytes_mean =
+            db->flush_bytes_mean == 0 ? bytes : (3 * db->flush_bytes_mean + bytes) / 4;
+    }
     lsm_install_taken(db, &db->flush.result);
+    lsm_db_measure(db);
 }
 
 void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
@@ -105,11 +113,14 @@ void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
     struct lsm_job *job = lsm_job_take_back(db->jobs, &done);
     if (done && job->err != NK_OK) {
         lsm_hold_work(db);
-    } else if (done && job == &db->jobs[LSM_JOB_FLUSH]) {
-        take_flush(db);
     }
-    if (job < &db->jobs[LSM_JOB_PARTS]) {
+    if (job >= &db->jobs[LSM_JOB_PARTS]) {
+        lsm_db_part_back(db, job, done);
+    } else {
         lsm_job_forget(job);
+        if (job == &db->jobs[LSM_JOB_FLUSH] && done && job->err == NK_OK) {
+            take_flush(db);
+        }
     }
     lsm_engine_reconsider(db);
 }
@@ -117,6 +128,7 @@ void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
 void lsm_hold_work(struct lsm_db *db)
 {
     db->held = true;
+    lsm_db_give_up_compactions(db);
     lsm_engine_reconsider(db);
 }
 

@@ -85,8 +85,8 @@ void store_crash(struct store *store, struct nk_prng *prng);
 /* The value of `key` as a text, "" if it is missing; valid until the next call. */
 const char *store_get(struct store *store, const char *key);
 
-/* Appends every record of the tree: key, value, version, expiry, tombstone.  Two trees with the
- * same records give the same bytes. */
+/* Appends every live record of the tree: key, value, version, expiry, tombstone.  Two trees with
+ * the same live records give the same bytes. */
 void store_dump(struct store *store, struct nk_buf *out);
 
 /* Live records whose key starts with this space's byte. */

@@ -86,7 +86,9 @@ static void add_version(struct model *model, size_t number, struct nk_prng *prng
     if (!version.tombstone) {
         version.value_size = draw_value_size(prng);
         version.fill = nk_prng_next(prng);
-        version.expire_at_ms = nk_prng_chance(prng, 100000) ? nk_prng_next(prng) : 0;
+        version.expire_at_ms = nk_prng_chance(prng, 100000)
+                                   ? model_time(model->index) + nk_prng_between(prng, 1, 5000)
+                                   : 0;
     }
     key->versions[key->count++] = version;
 }
@@ -141,7 +143,8 @@ void model_write_entry(const struct model *model, uint64_t index, struct lsm_db 
     }
     nk_buf_deinit(&value);
     uint8_t state[LSM_STATE_BYTES_MAX];
-    lsm_commit(db, (struct lsm_version){1 + index / 100, index}, 0, model_state(index, state));
+    lsm_commit(db, (struct lsm_version){1 + index / 100, index}, model_time(index),
+               model_state(index, state));
 }
 
 const struct model_version *model_find(const struct model *model, size_t key, uint64_t index_max)
@@ -155,15 +158,35 @@ const struct model_version *model_find(const struct model *model, size_t key, ui
     return NULL;
 }
 
-bool model_matches(const struct model_version *version, const struct lsm_entry *entry,
-                   struct nk_bytes value)
+uint64_t model_time(uint64_t index)
 {
-    if (version == NULL || entry == NULL) {
-        return version == NULL && entry == NULL;
+    return 10 * index;
+}
+
+static bool expired(const struct model_version *version, uint64_t durable)
+{
+    return version->expire_at_ms != 0 && version->expire_at_ms <= model_time(durable);
+}
+
+bool model_may_be_gone(const struct model_version *version, uint64_t durable)
+{
+    return version == NULL || version->tombstone || expired(version, durable);
+}
+
+bool model_matches(const struct model_version *version, const struct lsm_entry *entry,
+                   struct nk_bytes value, uint64_t durable)
+{
+    if (entry == NULL) {
+        return model_may_be_gone(version, durable);
     }
-    if (version->version.term != entry->version.term ||
-        version->version.index != entry->version.index ||
-        version->expire_at_ms != entry->expire_at_ms || version->tombstone != entry->tombstone) {
+    if (version == NULL || version->version.term != entry->version.term ||
+        version->version.index != entry->version.index) {
+        return false;
+    }
+    if (entry->tombstone && expired(version, durable)) {
+        return value.size == 0;
+    }
+    if (version->expire_at_ms != entry->expire_at_ms || version->tombstone != entry->tombstone) {
         return false;
     }
     struct nk_buf expected = {0};

@@ -44,9 +44,17 @@ void model_write_entry(const struct model *model, uint64_t index, struct lsm_db 
 /* The newest version of `key` at or below `index_max`, or NULL. */
 const struct model_version *model_find(const struct model *model, size_t key, uint64_t index_max);
 
+/* The owner's time when entry `index` has been applied. */
+uint64_t model_time(uint64_t index);
+
+/* Whether the version may be gone when everything up to the entry `durable` is in tables: nobody
+ * misses a tombstone, nor what has expired. */
+bool model_may_be_gone(const struct model_version *version, uint64_t durable);
+
 /* The state image that goes with an index: 0 to LSM_STATE_BYTES_MAX bytes. */
 struct nk_bytes model_state(uint64_t index, uint8_t out[LSM_STATE_BYTES_MAX]);
 
-/* Whether an answer is what the model has; NULL stands for no record. */
+/* Whether an answer is what the model has; NULL stands for no record.  `durable` as above: what has
+ * expired may be a tombstone by now. */
 bool model_matches(const struct model_version *version, const struct lsm_entry *entry,
-                   struct nk_bytes value);
+                   struct nk_bytes value, uint64_t durable);
