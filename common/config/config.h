@@ -85,6 +85,7 @@ struct nk_config {
         uint32_t max_levels;
         uint32_t l0_slowdown_files; /* < l0_stop_files */
         uint32_t l0_stop_files;
+        uint64_t table_bytes;
         uint64_t memtable_bytes; /* <= write_buffer_total_bytes */
         uint64_t write_buffer_total_bytes;
         uint64_t block_cache_bytes;

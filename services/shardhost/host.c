@@ -25,7 +25,7 @@
 
 #define HOUSEKEEPING_US       NK_US_PER_SEC
 #define ROUND_RETRY_US        NK_US_PER_SEC /* after a full disk */
-#define WORK_SLICE_BYTES      ((size_t)(64 * NK_MIB))
+#define WORK_SLICES           4             /* in a table: so often a flush can come in between */
 
 /* Beyond it cold memtables that hold segments are flushed. */
 #define LOG_SEGMENTS_CALM     ((int64_t)4)
@@ -204,7 +204,8 @@ static void work_run(struct nk_job *job)
 {
     struct work *work = NK_CONTAINER_OF(job, struct work, job);
     bool more;
-    work->err = lsm_work(work->shard->db, WORK_SLICE_BYTES, &more);
+    size_t slice_bytes = work->shard->host->config->lsm.table_bytes / WORK_SLICES;
+    work->err = lsm_work(work->shard->db, slice_bytes, &more);
 }
 
 static void work_done(struct nk_job *job)
@@ -690,6 +691,12 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
             .block_cache_bytes = config->lsm.block_cache_bytes,
             .filter_bits_per_key = config->lsm.filter_bits_per_key,
             .compression = (enum lsm_compression)config->lsm.compression,
+            .table_bytes = config->lsm.table_bytes,
+            .fanout = config->lsm.fanout,
+            .level_count = config->lsm.max_levels,
+            .l0_slowdown_files = config->lsm.l0_slowdown_files,
+            .l0_stop_files = config->lsm.l0_stop_files,
+            .rate_limit_bytes_per_s = config->lsm.rate_limit_bytes_per_s,
             .max_background_jobs = config->lsm.max_background_jobs > 0
                                        ? config->lsm.max_background_jobs
                                        : context->env->worker.background_threads,

@@ -13,7 +13,7 @@ struct shard_meters {
     struct nk_gauge term;
     struct nk_gauge leader;
     struct nk_gauge memtable_bytes;
-    struct nk_gauge table_count;
+    struct nk_gauge table_count[LSM_LEVEL_COUNT];
     struct nk_counter leader_changes;
 };
 
@@ -22,13 +22,23 @@ struct host_meters {
     struct nk_counter dropped_frames;
     struct nk_counter dropped_replies;
     struct nk_gauge disk_free_bytes;
-    struct nk_gauge compaction_debt_bytes;
     struct nk_gauge pending_requests;
     struct nk_histogram commit;
     struct nk_histogram apply;
     struct nk_histogram read_index;
     struct nk_histogram sync;
 };
+
+static const char *const level_names[] = {"0", "1", "2", "3", "4", "5", "6"};
+
+static_assert(NK_COUNT_OF(level_names) == LSM_LEVEL_COUNT, "a name for each level");
+
+/* A compaction takes from about a millisecond to minutes. */
+static const uint64_t compaction_bounds_us[] = {
+    1000, 4000, 16000, 64000, 256000, 1000000, 4000000, 8000000, 16000000, 64000000, 256000000,
+};
+
+static_assert(NK_COUNT_OF(compaction_bounds_us) <= NK_HISTOGRAM_BUCKETS_MAX, "they fit");
 
 static void add_histogram(struct nk_registry *registry, const char *name, const char *help,
                           struct nk_histogram *histogram)
@@ -50,6 +60,22 @@ static void add_gauge(struct nk_registry *registry, const char *name, const char
 {
     struct nk_metric metric = {.name = name, .help = help};
     (void)nk_registry_add_gauge(registry, &metric, gauge);
+}
+
+static void add_compaction_times(struct nk_registry *registry, struct lsm_stats *lsm)
+{
+    for (size_t i = 0; i < 2 * LSM_LEVEL_COUNT; i++) {
+        bool failed = i % 2 == 1;
+        struct nk_histogram *histogram = &lsm->compaction_us[i / 2][failed];
+        struct nk_metric metric = {
+            .name = "lsm_compaction_duration_ms",
+            .help = "From the start of a compaction to its end, by the level it goes to.",
+            .labels = {{"level", level_names[i / 2]}, {"result", failed ? "error" : "success"}},
+            .scale = NK_SCALE_US_AS_MS,
+        };
+        nk_histogram_init(histogram, compaction_bounds_us, NK_COUNT_OF(compaction_bounds_us));
+        (void)nk_registry_add_histogram(registry, &metric, histogram);
+    }
 }
 
 void metrics_open(struct host *host)
@@ -74,9 +100,6 @@ void metrics_open(struct host *host)
               &meters->pending_requests);
     add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
               &meters->disk_free_bytes);
-    add_gauge(registry, "lsm_compaction_debt_bytes",
-              "Bytes of tables in level 0, which compaction has to merge.",
-              &meters->compaction_debt_bytes);
     add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
                 &lsm->cache_hits);
     add_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
@@ -85,6 +108,13 @@ void metrics_open(struct host *host)
     add_counter(registry, "lsm_flushes_total", "Memtables written to tables.", &lsm->flushes);
     add_counter(registry, "lsm_flushed_bytes_total", "Bytes of tables written by flushes.",
                 &lsm->flushed_bytes);
+    add_counter(registry, "lsm_compactions_total", "Compactions installed.", &lsm->compactions);
+    add_counter(registry, "lsm_compacted_bytes_total", "Bytes of tables written by compactions.",
+                &lsm->compacted_bytes);
+    add_gauge(registry, "lsm_compaction_debt_bytes",
+              "What compaction has to write until every level has its size, about.",
+              &lsm->compaction_debt_bytes);
+    add_compaction_times(registry, lsm);
 }
 
 /* The log's own numbers; after recovery has opened it. */
@@ -127,10 +157,12 @@ void metrics_shard_open(struct shard *shard)
     (void)nk_registry_add_counter(registry, &metric, &meters->leader_changes);
     metric = of_shard("lsm_memtable_size_bytes", "Memtables in memory.", id);
     (void)nk_registry_add_gauge(registry, &metric, &meters->memtable_bytes);
-    metric = of_shard("lsm_sstable_count", "Tables of a level.", id);
-    metric.labels[1] = metric.labels[0];
-    metric.labels[0] = (struct nk_metric_label){"level", "0"};
-    (void)nk_registry_add_gauge(registry, &metric, &meters->table_count);
+    for (size_t i = 0; i < LSM_LEVEL_COUNT; i++) {
+        metric = of_shard("lsm_sstable_count", "Tables of a level.", id);
+        metric.labels[1] = metric.labels[0];
+        metric.labels[0] = (struct nk_metric_label){"level", level_names[i]};
+        (void)nk_registry_add_gauge(registry, &metric, &meters->table_count[i]);
+    }
 }
 
 void metrics_shard_close(struct shard *shard)
@@ -194,14 +226,13 @@ void metrics_housekeeping(struct host *host, uint64_t free_bytes)
 {
     nk_gauge_set(&host->meters->disk_free_bytes, (int64_t)free_bytes);
     nk_gauge_set(&host->meters->pending_requests, (int64_t)host->pending_count);
-    uint64_t level_0_bytes = 0;
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
         struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
         struct lsm_shape shape;
         lsm_get_shape(shard->db, &shape);
         nk_gauge_set(&shard->meters->memtable_bytes, (int64_t)shape.memtable_bytes);
-        nk_gauge_set(&shard->meters->table_count, (int64_t)shape.table_count);
-        level_0_bytes += shape.table_bytes; /* until there is compaction, no table is elsewhere */
+        for (size_t i = 0; i < LSM_LEVEL_COUNT; i++) {
+            nk_gauge_set(&shard->meters->table_count[i], (int64_t)shape.levels[i].table_count);
+        }
     }
-    nk_gauge_set(&host->meters->compaction_debt_bytes, (int64_t)level_0_bytes);
 }

@@ -80,6 +80,10 @@ static void configure(struct sim_world *world)
     config->cluster.total_shards = (uint32_t)nk_prng_between(prng, 1, 4);
     config->lsm.memtable_bytes = nk_prng_between(prng, 4, 32) * NK_KIB;
     config->lsm.write_buffer_total_bytes = config->lsm.memtable_bytes * nk_prng_between(prng, 1, 4);
+    config->lsm.table_bytes = nk_prng_between(prng, 1, 16) * NK_KIB;
+    config->lsm.fanout = (uint32_t)nk_prng_between(prng, 2, 10);
+    config->lsm.max_levels = (uint32_t)nk_prng_between(prng, 2, 7);
+    config->lsm.max_background_jobs = (uint32_t)nk_prng_between(prng, 1, 4);
     config->lsm.block_cache_bytes = nk_prng_between(prng, 1, 64) * NK_KIB;
     config->raft.segment_bytes = nk_prng_between(prng, 4, 64) * NK_KIB;
     config->disk.reserve_bytes = 0;

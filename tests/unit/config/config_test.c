@@ -41,6 +41,7 @@ Test(config, defaults_are_those_of_the_contract)
     cr_expect_eq(config.lsm.max_levels, 7);
     cr_expect_eq(config.lsm.l0_slowdown_files, 6);
     cr_expect_eq(config.lsm.l0_stop_files, 12);
+    cr_expect_eq(config.lsm.table_bytes, 16 * NK_MIB);
     cr_expect_eq(config.lsm.memtable_bytes, 64 * NK_MIB);
     cr_expect_eq(config.lsm.write_buffer_total_bytes, 256 * NK_MIB);
     cr_expect_eq(config.lsm.block_cache_bytes, 256 * NK_MIB);
