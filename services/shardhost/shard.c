@@ -16,6 +16,9 @@
 #include "proto/norikv/v1/kv.pb-c.h"
 #include "services/shardhost/host.h"
 
+/* A burst that the tree would take later than this is refused instead. */
+#define WRITE_WAIT_US_MAX (20 * NK_US_PER_MS)
+
 struct pending *pending_new(struct host *host, struct caller caller,
                             Norikv__Internal__V1__ShardOp op, uint64_t deadline_us,
                             struct nk_bytes request)
@@ -406,7 +409,8 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
         wire_reply(host, caller, NK_NO_SPACE, "DISK_FULL", NULL);
         return;
     }
-    if (lsm_engine_stalled(host->engine) || host->round_retry_us != 0) {
+    if (lsm_write_wait_us(shard->db, host_now_us(host)) > WRITE_WAIT_US_MAX ||
+        host->round_retry_us != 0) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: the disk does not keep up", NULL);
         return;
     }

@@ -322,7 +322,8 @@ static void wait_for_jobs(uint64_t seen)
 static bool may_write(void)
 {
     uint64_t limit = AHEAD + (uint64_t)stress.reads_done * ENTRIES / READS;
-    return stress.index < ENTRIES && stress.index < limit && !lsm_engine_stalled(stress.engine);
+    return stress.index < ENTRIES && stress.index < limit &&
+           lsm_write_wait_us(stress.db, nk_mono_us(&stress.clock)) == 0;
 }
 
 static void run_loop(void)

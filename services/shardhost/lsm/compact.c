@@ -43,6 +43,9 @@ static void list_inputs(struct lsm_compaction *compaction)
     for (size_t i = 0; i < pick->lower_count; i++) {
         *next++ = (struct lsm_level_table){pick->to, lower->tables[pick->lower_first + i]};
     }
+    for (size_t i = 0; i < compaction->removed_count; i++) {
+        compaction->record_count += lsm_table_meta(compaction->removed[i].table)->record_count;
+    }
 }
 
 void lsm_compaction_new(struct lsm_db *db, const struct lsm_pick *pick, uint64_t now_us,
@@ -60,6 +63,7 @@ void lsm_compaction_new(struct lsm_db *db, const struct lsm_pick *pick, uint64_t
     compaction->started_us = now_us;
     compaction->part_count = part_count;
     atomic_init(&compaction->parts_left, (uint32_t)part_count);
+    atomic_init(&compaction->records_done, 0);
     atomic_init(&compaction->failed, false);
     list_inputs(compaction);
     for (size_t i = 0; i < part_count; i++) {
@@ -368,8 +372,11 @@ static enum nk_err merge_step(struct lsm_part *part, size_t budget_bytes, bool *
         !atomic_load_explicit(&compaction->failed, memory_order_relaxed)) {
         err = part->merge.runs == NULL ? open_merge(part) : NK_OK;
         if (err == NK_OK) {
+            uint64_t before = part->merge.passed_count;
             err = merge_slice(part, budget_bytes);
             report_written(part);
+            atomic_fetch_add_explicit(&compaction->records_done, part->merge.passed_count - before,
+                                      memory_order_relaxed);
         }
         if (err == NK_OK) {
             *out_more = true;

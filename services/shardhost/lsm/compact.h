@@ -46,9 +46,11 @@ struct lsm_compaction {
     uint64_t started_us;
     struct lsm_level_table *removed; /* all its inputs */
     size_t removed_count;
-    _Atomic uint32_t parts_left; /* not merged yet */
-    _Atomic bool failed;         /* parts that are not merged give up */
-    struct lsm_levels *result;   /* installed: for the loop to take */
+    _Atomic uint32_t parts_left;   /* not merged yet */
+    uint64_t record_count;         /* of all inputs */
+    _Atomic uint64_t records_done; /* merged so far; any thread */
+    _Atomic bool failed;           /* parts that are not merged give up */
+    struct lsm_levels *result;     /* installed: for the loop to take */
     size_t parts_ended;
     size_t part_count;
     struct lsm_part parts[];

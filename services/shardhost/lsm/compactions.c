@@ -138,6 +138,9 @@ bool lsm_db_start_compaction(struct lsm_db *db)
 static void finish(struct lsm_db *db, struct lsm_compaction *compaction)
 {
     bool installed = compaction->result != NULL;
+    if (installed && compaction->pick.from == 0) {
+        db->l0_left += compaction->pick.upper_count;
+    }
     if (installed) {
         nk_counter_add(&db->engine->stats.compactions, 1);
         lsm_compaction_discard_inputs(compaction);

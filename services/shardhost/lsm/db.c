@@ -261,6 +261,8 @@ void lsm_close(struct lsm_db **db)
     nk_list_remove(&(*db)->opens_node);
     nk_list_remove(&(*db)->needs_node);
     nk_gauge_add(&engine->stats.compaction_debt_bytes, -(int64_t)(*db)->debt_bytes);
+    atomic_fetch_sub_explicit(&engine->flushing_bytes, (*db)->flush.reported_bytes,
+                              memory_order_relaxed);
     engine->memtable_bytes -= (*db)->memtable_bytes;
     engine->sealed_bytes -= (*db)->memtable_bytes - lsm_memtable_bytes((*db)->active);
     db_free(db);

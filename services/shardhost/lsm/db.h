@@ -21,6 +21,7 @@
 #include "services/shardhost/lsm/job.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/memtable.h"
+#include "services/shardhost/lsm/throttle.h"
 
 /* The rate limit: what compaction may write before it has to wait. */
 struct lsm_rate {
@@ -37,8 +38,11 @@ struct lsm_engine {
     struct nk_mpsc opened;         /* any thread pushes; the loop moves them to `databases` */
     _Atomic size_t database_count; /* opened and not closed */
     struct nk_list databases;
-    size_t memtable_bytes; /* active and sealed, of all databases */
-    size_t sealed_bytes;   /* of these, the sealed ones */
+    size_t memtable_bytes;           /* active and sealed, of all databases */
+    size_t sealed_bytes;             /* of these, the sealed ones */
+    uint64_t freed_bytes;            /* of memtables that were flushed, ever */
+    _Atomic uint64_t flushing_bytes; /* of memtables being flushed: written already; any thread */
+    struct lsm_throttle throttle;    /* for memory */
 
     /* Databases by what they need, oldest first; a database is in each list that fits. */
     struct nk_list flushes; /* a flush can go on */
@@ -89,11 +93,13 @@ struct lsm_db {
     bool flush_requested;       /* seal at the next commit */
     struct nk_list compactions; /* under way */
     size_t compaction_count;
-    uint64_t need;             /* score of the next one; 0: none is due */
-    uint64_t debt_bytes;       /* see lsm_debt_of */
-    uint64_t flush_bytes_mean; /* of the tables that flushes have made lately; 0: unknown */
-    bool held;                 /* from a fault on, or as the owner wishes */
-    size_t permits;            /* out for this database */
+    uint64_t need;                /* score of the next one; 0: none is due */
+    uint64_t debt_bytes;          /* see lsm_debt_of */
+    struct lsm_throttle throttle; /* for level 0 */
+    uint64_t l0_left;             /* tables that compaction took out of level 0, ever */
+    uint64_t flush_bytes_mean;    /* of the tables that flushes have made lately; 0: unknown */
+    bool held;                    /* from a fault on, or as the owner wishes */
+    size_t permits;               /* out for this database */
 
     /* Under the install token (above); the loop may always read. */
     struct lsm_levels *levels;

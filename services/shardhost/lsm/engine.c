@@ -1,8 +1,8 @@
 /* The engine: what its databases share, and which of them is worked on next.
  *
- * Memtables have one budget.  While the active and sealed ones together exceed it, without those
- * that are on their way to disk already, the largest active one is sealed: it frees the most memory
- * for one table. */
+ * Memtables have one budget.  While the active ones take more than three quarters of it the largest
+ * of them is sealed: it frees the most memory for one table.  The rest is for those that are on
+ * their way to disk. */
 
 #include "services/shardhost/lsm/db.h"
 
@@ -159,7 +159,8 @@ static struct lsm_db *find_victim(struct lsm_engine *engine)
 
 static bool over_budget(const struct lsm_engine *engine)
 {
-    return engine->memtable_bytes - engine->sealed_bytes > engine->options.write_buffer_total_bytes;
+    size_t budget = engine->options.write_buffer_total_bytes;
+    return engine->memtable_bytes - engine->sealed_bytes > budget - budget / 4;
 }
 
 static struct lsm_db *hand_out(struct lsm_db *db, struct lsm_job *job)
@@ -286,10 +287,4 @@ struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us)
         db = pick_compaction(engine);
     }
     return db;
-}
-
-bool lsm_engine_stalled(const struct lsm_engine *engine)
-{
-    size_t budget = engine->options.write_buffer_total_bytes;
-    return engine->memtable_bytes > budget + budget / 2;
 }

@@ -75,6 +75,7 @@ static enum nk_err write_records(struct lsm_flush *flush, size_t budget_bytes)
         written += key.size + value.size + LSM_ENTRY_BYTES_MAX;
         lsm_memtable_cursor_next(cursor);
     }
+    flush->written_bytes += written;
     return NK_OK;
 }
 
@@ -118,6 +119,7 @@ enum nk_err lsm_flush_write(struct lsm_flush *flush, struct lsm_manifest *manife
     }
     if (err != NK_OK) {
         lsm_table_builder_abandon(&flush->builder);
+        flush->written_bytes = 0;
     }
     return err;
 }

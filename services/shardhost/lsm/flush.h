@@ -17,6 +17,8 @@ struct lsm_flush {
     bool directory_made;               /* directory and manifest exist */
     struct lsm_table_builder *builder; /* while records are being written */
     struct lsm_memtable_cursor cursor;
+    uint64_t written_bytes;    /* of records, so far */
+    uint64_t reported_bytes;   /* as added to engine->flushing_bytes */
     struct lsm_table *table;   /* written, its name promised, not installed yet */
     struct lsm_levels *result; /* installed: for the loop to take */
 };

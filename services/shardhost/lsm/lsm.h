@@ -36,7 +36,7 @@ enum lsm_compression {
 
 struct lsm_options {
     size_t memtable_bytes;           /* cap of one memtable */
-    size_t write_buffer_total_bytes; /* over all databases of the engine */
+    size_t write_buffer_total_bytes; /* of memtables, over all databases of the engine */
     size_t block_cache_bytes;
     uint32_t filter_bits_per_key; /* 0: no filter */
     enum lsm_compression compression;
@@ -193,8 +193,15 @@ void lsm_work_ended(struct lsm_db *db, uint64_t now_us);
 void lsm_hold_work(struct lsm_db *db);
 void lsm_resume_work(struct lsm_db *db);
 
-/* True while writers should wait: budget exceeded by half although work is under way. */
-bool lsm_engine_stalled(const struct lsm_engine *engine);
+/* How long whoever wants to write to the database should wait first; 0: not at all.  It grows bit
+ * by bit from l0_slowdown_files on, and when memory gets short, until what comes in is no more than
+ * what work takes away; what was written since the last answer counts.  LSM_WRITE_WAIT_US_MAX: ask
+ * again then, at l0_stop_files and at the budget nobody should write at all.
+ *
+ * Only a hint: lsm_write takes whatever comes.  `now_us` as in lsm_engine_pick, but of its own: it
+ * may be called in between.  Loop thread. */
+#define LSM_WRITE_WAIT_US_MAX ((uint64_t)100000)
+uint64_t lsm_write_wait_us(struct lsm_db *db, uint64_t now_us);
 
 /* ---- Reading ---- */
 

@@ -96,6 +96,7 @@ static enum nk_err settle(struct lsm_merge_run *run, enum nk_err err)
 static enum nk_err advance(struct lsm_merge *merge, size_t at)
 {
     struct lsm_merge_run *run = &merge->runs[merge->heap[at]];
+    merge->passed_count++;
     enum nk_err err = settle(run, lsm_scan_next(&run->scan));
     if (err == NK_NOT_FOUND) {
         merge->heap[at] = merge->heap[--merge->heap_count];

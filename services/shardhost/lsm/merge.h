@@ -20,7 +20,8 @@ struct lsm_merge {
     uint32_t *heap; /* runs that have not ended, the smallest key on top */
     size_t heap_count;
     bool started;
-    size_t last_size; /* the key returned last */
+    uint64_t passed_count; /* records left behind, older ones too */
+    size_t last_size;      /* the key returned last */
     uint8_t last[LSM_KEY_BYTES_MAX];
 };
 

@@ -28,6 +28,15 @@ static enum nk_err make_database(struct lsm_db *db)
     return err;
 }
 
+/* The difference may be negative, after a failure: unsigned arithmetic carries it. */
+static void report_flush(struct lsm_db *db)
+{
+    struct lsm_flush *flush = &db->flush;
+    atomic_fetch_add_explicit(&db->engine->flushing_bytes,
+                              flush->written_bytes - flush->reported_bytes, memory_order_relaxed);
+    flush->reported_bytes = flush->written_bytes;
+}
+
 /* A table that is written but could not be installed is kept for the next try: to write it again
  * would take more of a disk that may be full, and to remove it would be wrong, for the manifest on
  * disk may already name it. */
@@ -43,6 +52,7 @@ static enum nk_err run_flush(struct lsm_db *db, size_t budget_bytes, bool *out_d
         uint64_t number = flush->builder == NULL ? lsm_db_new_number(db) : 0;
         err = lsm_flush_write(flush, &db->manifest, &db->engine->io, &db->engine->options, number,
                               budget_bytes);
+        report_flush(db);
     }
     bool complete = flush->memtable == NULL || flush->table != NULL;
     if (err == NK_OK && complete && lsm_install_begin(db)) {
@@ -85,7 +95,10 @@ static void take_flush(struct lsm_db *db)
         db->memtable_bytes -= bytes;
         db->engine->memtable_bytes -= bytes;
         db->engine->sealed_bytes -= bytes;
+        db->engine->freed_bytes += bytes;
     }
+    db->flush.written_bytes = 0;
+    report_flush(db);
     lsm_memtable_release(&oldest->memtable);
     db->durable = oldest->position;
     db->sealed_count--;

@@ -20,6 +20,8 @@ void lsm_write(struct lsm_db *db, const struct lsm_record *record)
     size_t grown = lsm_memtable_bytes(db->active) - before;
     db->memtable_bytes += grown;
     db->engine->memtable_bytes += grown;
+    lsm_throttle_charge(&db->throttle, record->key.size + record->value.size);
+    lsm_throttle_charge(&db->engine->throttle, record->key.size + record->value.size);
     db->index_written = record->version.index;
 }
 
