@@ -4,7 +4,7 @@
 
 #include "model.h"
 
-TestSuite(raftlog_crash, .timeout = 120);
+TestSuite(raftlog_crash, .timeout = 400);
 
 static const struct raftlog_options small = {.segment_bytes = 6 * 512, .recycled_max = 2};
 
