@@ -139,7 +139,7 @@ static void check_walk(struct lsm_view *view, uint64_t index, uint64_t start, si
     struct lsm_iter *iter = NULL;
     uint8_t name[16];
     struct nk_bytes from = nk_bytes_of(name, key_of(stress.position_of_key[start], name));
-    lsm_iter_open(view, from, &iter);
+    lsm_iter_open(view, from, nk_bytes_of(NULL, 0), &iter);
     uint64_t expected = start; /* the next key that may come */
     for (size_t i = 0; i < count; i++) {
         struct nk_bytes key;

@@ -15,6 +15,7 @@ enum nk_err lsm_block_open(struct lsm_block_cursor *cursor, struct nk_bytes raw)
     cursor->entries = nk_bytes_of(raw.data, restarts_at);
     cursor->restarts = raw.data + restarts_at;
     cursor->restart_count = count;
+    cursor->offset = 0;
     cursor->next_offset = 0;
     cursor->value = nk_bytes_of(NULL, 0);
     cursor->key_size = 0;
@@ -61,6 +62,7 @@ enum nk_err lsm_block_next(struct lsm_block_cursor *cursor)
     memcpy(cursor->key + shared, suffix.data, suffix.size);
     cursor->key_size = (size_t)(shared + unshared);
     cursor->value = value;
+    cursor->offset = cursor->next_offset;
     cursor->next_offset = (size_t)(reader.next - cursor->entries.data);
     return NK_OK;
 }
@@ -103,6 +105,48 @@ enum nk_err lsm_block_seek(struct lsm_block_cursor *cursor, struct nk_bytes key)
         if (err == NK_OK && nk_bytes_compare(lsm_block_key(cursor), key) >= 0) {
             return NK_OK;
         }
+    }
+    return err;
+}
+
+/* Entries can only be read forward: from the restart before `end` to the entry that ends there. */
+static enum nk_err read_up_to(struct lsm_block_cursor *cursor, size_t end)
+{
+    uint32_t first = 0;
+    uint32_t limit = cursor->restart_count;
+    while (limit - first > 1) { /* the last restart that lies before `end` */
+        uint32_t middle = first + (limit - first) / 2;
+        if (nk_get_u32(cursor->restarts + (size_t)middle * 4) < end) {
+            first = middle;
+        } else {
+            limit = middle;
+        }
+    }
+    enum nk_err err = go_to_restart(cursor, first);
+    while (err == NK_OK && cursor->next_offset < end) {
+        err = lsm_block_next(cursor);
+    }
+    return err == NK_OK && cursor->next_offset == end ? NK_OK : NK_CORRUPT;
+}
+
+enum nk_err lsm_block_prev(struct lsm_block_cursor *cursor)
+{
+    return cursor->offset == 0 ? NK_NOT_FOUND : read_up_to(cursor, cursor->offset);
+}
+
+enum nk_err lsm_block_last(struct lsm_block_cursor *cursor)
+{
+    return cursor->entries.size == 0 ? NK_CORRUPT : read_up_to(cursor, cursor->entries.size);
+}
+
+enum nk_err lsm_block_seek_back(struct lsm_block_cursor *cursor, struct nk_bytes key, bool equal)
+{
+    enum nk_err err = lsm_block_seek(cursor, key);
+    if (err == NK_NOT_FOUND) {
+        return lsm_block_last(cursor);
+    }
+    if (err == NK_OK && !(equal && nk_bytes_equal(lsm_block_key(cursor), key))) {
+        err = lsm_block_prev(cursor);
     }
     return err;
 }

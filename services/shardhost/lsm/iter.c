@@ -1,8 +1,13 @@
-/* Forward iteration: the cursors of all memtables and tables of a view, merged by a heap.
+/* Iteration both ways: the cursors of all memtables, of each table of level 0 and of each other
+ * level, merged by a heap.
  *
- * Cursors are numbered from the newest source to the oldest.  The heap orders by key, then by that
- * number, so the top is the newest record of the smallest key; the other cursors on the same key
- * stand on older records and are moved on together with it. */
+ * Sources are numbered from the newest to the oldest.  The heap orders by key in the direction of
+ * the last step, then by that number, so the top is the newest record of the next key; sources on
+ * the same key stand on older records and are moved on before that key is handed out.  Hence at
+ * most one source stands on it, the top, whose key need not be copied.
+ *
+ * An iterator stands between two records.  After a step in one direction all sources stand on that
+ * side; a step in the other direction begins with a search from the key at hand. */
 
 #include "services/shardhost/lsm/view.h"
 
@@ -10,27 +15,69 @@
 #include "common/base/assert.h"
 
 struct source {
-    struct lsm_memtable_cursor memtable;
-    struct lsm_table_cursor *table; /* NULL: a memtable's */
-    struct nk_bytes key;            /* where it stands */
+    struct lsm_memtable_cursor memtable; /* if there are no tables */
+    struct lsm_table *const *tables;     /* in key order */
+    size_t table_count;
+    size_t at;                       /* the table that the cursor is in */
+    struct lsm_table_cursor *cursor; /* NULL: not opened yet */
+    struct nk_bytes key;             /* where it stands */
+};
+
+enum place {
+    PLACE_GAP,     /* between the keys before `gap` and those from it on */
+    PLACE_ON_NEXT, /* behind the record of the top, which next() returned */
+    PLACE_ON_PREV, /* before the record of the top, which prev() returned */
+    PLACE_START,
+    PLACE_END,
 };
 
 struct lsm_iter {
     struct lsm_view *view;
-    struct nk_buf key; /* where to start; then the key that was returned last */
-    bool started;
-    enum nk_err err; /* NK_OK, or how it ended */
+    struct nk_buf start; /* bounds; empty: none */
+    struct nk_buf limit;
+    struct nk_buf gap;
+    enum place place;
+    bool forward;    /* the order of the heap */
+    enum nk_err err; /* a fault; it stays */
     size_t source_count;
     struct source *sources; /* newest first */
     size_t heap_count;
     size_t *heap; /* numbers of sources that are not at their end */
 };
 
-void lsm_iter_open(struct lsm_view *view, struct nk_bytes start, struct lsm_iter **out_iter)
+/* ---- Life ---- */
+
+static void add_tables(struct lsm_iter *iter, struct lsm_table *const *tables, size_t count)
+{
+    struct source *source = &iter->sources[iter->source_count++];
+    source->tables = tables;
+    source->table_count = count;
+}
+
+void lsm_iter_open(struct lsm_view *view, struct nk_bytes start, struct nk_bytes limit,
+                   struct lsm_iter **out_iter)
 {
     struct lsm_iter *iter = nk_alloc_zero(1, sizeof *iter);
+    const struct lsm_sources *from = view->sources;
+    const struct lsm_level *levels = from->levels->levels;
+    size_t room = from->memtable_count + levels[0].count + LSM_LEVEL_COUNT;
     iter->view = view;
-    nk_buf_append(&iter->key, start);
+    iter->sources = nk_alloc_zero(room, sizeof *iter->sources);
+    iter->heap = nk_alloc(room * sizeof *iter->heap);
+    for (size_t i = 0; i < from->memtable_count; i++) {
+        iter->sources[iter->source_count++].memtable.memtable = from->memtables[i];
+    }
+    for (size_t i = 0; i < levels[0].count; i++) {
+        add_tables(iter, &levels[0].tables[i], 1);
+    }
+    for (size_t i = 1; i < LSM_LEVEL_COUNT; i++) {
+        if (levels[i].count > 0) {
+            add_tables(iter, levels[i].tables, levels[i].count);
+        }
+    }
+    nk_buf_append(&iter->start, start);
+    nk_buf_append(&iter->limit, limit);
+    iter->place = PLACE_START;
     *out_iter = iter;
 }
 
@@ -40,7 +87,7 @@ void lsm_iter_close(struct lsm_iter **iter)
         return;
     }
     for (size_t i = 0; i < (*iter)->source_count; i++) {
-        struct lsm_table_cursor *cursor = (*iter)->sources[i].table;
+        struct lsm_table_cursor *cursor = (*iter)->sources[i].cursor;
         if (cursor != NULL) {
             lsm_table_cursor_close(cursor);
             nk_free(cursor);
@@ -48,7 +95,9 @@ void lsm_iter_close(struct lsm_iter **iter)
     }
     nk_free((*iter)->sources);
     nk_free((*iter)->heap);
-    nk_buf_deinit(&(*iter)->key);
+    nk_buf_deinit(&(*iter)->start);
+    nk_buf_deinit(&(*iter)->limit);
+    nk_buf_deinit(&(*iter)->gap);
     nk_free(*iter);
     *iter = NULL;
 }
@@ -58,7 +107,10 @@ void lsm_iter_close(struct lsm_iter **iter)
 static bool comes_before(const struct lsm_iter *iter, size_t a, size_t b)
 {
     int order = nk_bytes_compare(iter->sources[a].key, iter->sources[b].key);
-    return order != 0 ? order < 0 : a < b;
+    if (order == 0) {
+        return a < b;
+    }
+    return iter->forward ? order < 0 : order > 0;
 }
 
 static void sift_down(struct lsm_iter *iter, size_t at)
@@ -82,124 +134,277 @@ static void sift_down(struct lsm_iter *iter, size_t at)
 
 /* ---- Sources ---- */
 
-/* Reads the key at which a source stands; NK_NOT_FOUND at its end. */
-static enum nk_err stand(struct source *source, enum nk_err err)
+static enum nk_err stand_in_memtable(struct source *source)
 {
-    if (source->table == NULL) {
-        if (source->memtable.node == NULL) {
-            return NK_NOT_FOUND;
-        }
-        source->key = lsm_memtable_cursor_key(&source->memtable);
-        return NK_OK;
+    if (source->memtable.node == NULL) {
+        return NK_NOT_FOUND;
+    }
+    source->key = lsm_memtable_cursor_key(&source->memtable);
+    return NK_OK;
+}
+
+/* The cursor of the source, closed and made anew where it has to change its table. */
+static struct lsm_table_cursor *cursor_in(struct source *source, size_t at)
+{
+    if (source->cursor == NULL) {
+        source->cursor = nk_alloc(sizeof *source->cursor);
+        lsm_table_cursor_init(source->cursor, source->tables[at]);
+    } else if (source->at != at) {
+        lsm_table_cursor_close(source->cursor);
+        lsm_table_cursor_init(source->cursor, source->tables[at]);
+    }
+    source->at = at;
+    return source->cursor;
+}
+
+/* Where the table at hand has nothing (more) in that direction, its neighbour has. */
+static enum nk_err settle(struct source *source, enum nk_err err, bool forward)
+{
+    while (err == NK_NOT_FOUND &&
+           (forward ? source->at + 1 < source->table_count : source->at > 0)) {
+        struct lsm_table_cursor *cursor =
+            cursor_in(source, forward ? source->at + 1 : source->at - 1);
+        err = forward ? lsm_table_cursor_seek(cursor, nk_bytes_of("", 0))
+                      : lsm_table_cursor_seek_back(cursor, NULL, false);
     }
     if (err == NK_OK) {
-        source->key = lsm_block_key(&source->table->at_data);
+        source->key = lsm_table_cursor_key(source->cursor);
     }
     return err;
 }
 
-static enum nk_err move_on(struct source *source)
+/* The first table that does not end before `key`; table_count: all do. */
+static size_t find_table(const struct source *source, struct nk_bytes key)
 {
-    if (source->table == NULL) {
-        lsm_memtable_cursor_next(&source->memtable);
-        return stand(source, NK_OK);
+    size_t first = 0;
+    size_t limit = source->table_count;
+    while (first < limit) {
+        size_t middle = first + (limit - first) / 2;
+        if (nk_bytes_compare(lsm_table_meta(source->tables[middle])->largest, key) < 0) {
+            first = middle + 1;
+        } else {
+            limit = middle;
+        }
     }
-    return stand(source, lsm_table_cursor_next(source->table));
+    return first;
 }
 
-/* Opens the next source at iter->key and puts it in the heap unless it is at its end. */
-static enum nk_err add_source(struct lsm_iter *iter, const struct lsm_memtable *memtable,
-                              struct lsm_table *table)
+/* To the first key at or after `key`, or the last one before it (or equal); NULL: the last. */
+static enum nk_err seek_tables(struct source *source, const struct nk_bytes *key, bool equal,
+                               bool forward)
 {
-    struct source *source = &iter->sources[iter->source_count];
-    struct nk_bytes start = nk_buf_bytes(&iter->key);
-    enum nk_err err = NK_OK;
-    if (memtable != NULL) {
-        lsm_memtable_cursor_open(&source->memtable, memtable, start, iter->view->index_max);
+    size_t at = key == NULL ? source->table_count : find_table(source, *key);
+    if (at == source->table_count) {
+        if (forward) {
+            return NK_NOT_FOUND;
+        }
+        struct lsm_table_cursor *last = cursor_in(source, at - 1);
+        return settle(source, lsm_table_cursor_seek_back(last, NULL, false), false);
+    }
+    struct lsm_table_cursor *cursor = cursor_in(source, at);
+    enum nk_err err = forward ? lsm_table_cursor_seek(cursor, *key)
+                              : lsm_table_cursor_seek_back(cursor, key, equal);
+    return settle(source, err, forward);
+}
+
+static enum nk_err seek_source(const struct lsm_iter *iter, struct source *source,
+                               const struct nk_bytes *key, bool equal, bool forward)
+{
+    if (source->tables != NULL) {
+        return seek_tables(source, key, equal, forward);
+    }
+    const struct lsm_memtable *memtable = source->memtable.memtable;
+    if (forward) {
+        lsm_memtable_cursor_open(&source->memtable, memtable, *key, iter->view->index_max);
     } else {
-        source->table = nk_alloc(sizeof *source->table);
-        err = lsm_table_cursor_open(source->table, table, start);
+        lsm_memtable_cursor_open_back(&source->memtable, memtable, key, equal,
+                                      iter->view->index_max);
     }
-    err = stand(source, err);
-    if (err == NK_OK) {
-        iter->heap[iter->heap_count++] = iter->source_count;
-    }
-    iter->source_count++;
-    return err == NK_NOT_FOUND ? NK_OK : err;
+    return stand_in_memtable(source);
 }
 
-static enum nk_err start(struct lsm_iter *iter)
+static enum nk_err step_source(struct source *source, bool forward)
 {
-    const struct lsm_sources *from = iter->view->sources;
-    size_t room = from->memtable_count + lsm_levels_table_count(from->levels);
-    iter->sources = nk_alloc_zero(room, sizeof *iter->sources);
-    iter->heap = nk_alloc(room * sizeof *iter->heap);
-    enum nk_err err = NK_OK;
-    for (size_t i = 0; i < from->memtable_count && err == NK_OK; i++) {
-        err = add_source(iter, from->memtables[i], NULL);
+    if (source->tables == NULL) {
+        if (forward) {
+            lsm_memtable_cursor_next(&source->memtable);
+        } else {
+            lsm_memtable_cursor_prev(&source->memtable);
+        }
+        return stand_in_memtable(source);
     }
-    for (size_t level = 0; level < LSM_LEVEL_COUNT; level++) {
-        const struct lsm_level *tables = &from->levels->levels[level];
-        for (size_t i = 0; i < tables->count && err == NK_OK; i++) {
-            err = add_source(iter, NULL, tables->tables[i]);
+    enum nk_err err =
+        forward ? lsm_table_cursor_next(source->cursor) : lsm_table_cursor_prev(source->cursor);
+    return settle(source, err, forward);
+}
+
+/* ---- Moving all of them ---- */
+
+/* All sources to one side of `key` (see seek_tables). */
+static enum nk_err seek_all(struct lsm_iter *iter, const struct nk_bytes *key, bool equal,
+                            bool forward)
+{
+    iter->heap_count = 0;
+    iter->forward = forward;
+    for (size_t i = 0; i < iter->source_count; i++) {
+        enum nk_err err = seek_source(iter, &iter->sources[i], key, equal, forward);
+        if (err == NK_OK) {
+            iter->heap[iter->heap_count++] = i;
+        } else if (err != NK_NOT_FOUND) {
+            return err;
         }
     }
     for (size_t at = iter->heap_count; at-- > 0;) {
         sift_down(iter, at);
     }
-    return err;
-}
-
-/* Leaves the key that was returned last behind, in every source that stands on it. */
-static enum nk_err leave_key(struct lsm_iter *iter)
-{
-    while (iter->heap_count > 0) {
-        struct source *top = &iter->sources[iter->heap[0]];
-        if (!nk_bytes_equal(top->key, nk_buf_bytes(&iter->key))) {
-            return NK_OK;
-        }
-        enum nk_err err = move_on(top);
-        if (err == NK_NOT_FOUND) {
-            iter->heap[0] = iter->heap[--iter->heap_count];
-        } else if (err != NK_OK) {
-            return err;
-        }
-        sift_down(iter, 0);
-    }
     return NK_OK;
 }
 
-static enum nk_err advance(struct lsm_iter *iter)
+/* Moves the source at a place of the heap on. */
+static enum nk_err advance(struct lsm_iter *iter, size_t at)
 {
-    if (!iter->started) {
-        iter->started = true;
-        return start(iter);
+    enum nk_err err = step_source(&iter->sources[iter->heap[at]], iter->forward);
+    if (err == NK_NOT_FOUND) {
+        iter->heap[at] = iter->heap[--iter->heap_count];
+        err = NK_OK;
     }
-    return leave_key(iter);
+    if (err == NK_OK && at < iter->heap_count) {
+        sift_down(iter, at);
+    }
+    return err;
+}
+
+/* Moves on whoever else stands on the key of the top. */
+static enum nk_err skip_older(struct lsm_iter *iter)
+{
+    enum nk_err err = NK_OK;
+    for (size_t child = 1; child <= 2 && err == NK_OK;) {
+        if (child < iter->heap_count && nk_bytes_equal(iter->sources[iter->heap[child]].key,
+                                                       iter->sources[iter->heap[0]].key)) {
+            err = advance(iter, child);
+        } else {
+            child++;
+        }
+    }
+    return err;
+}
+
+/* The key that was returned last, copied: its source is about to move. */
+static struct nk_bytes keep_key(struct lsm_iter *iter)
+{
+    nk_buf_clear(&iter->gap);
+    nk_buf_append(&iter->gap, iter->sources[iter->heap[0]].key);
+    return nk_buf_bytes(&iter->gap);
+}
+
+static enum nk_err step_forward(struct lsm_iter *iter)
+{
+    struct nk_bytes key = nk_buf_bytes(&iter->gap);
+    switch (iter->place) {
+    case PLACE_ON_NEXT:
+        return advance(iter, 0);
+    case PLACE_ON_PREV:
+        key = keep_key(iter);
+        break;
+    case PLACE_START:
+        key = nk_buf_bytes(&iter->start);
+        break;
+    case PLACE_GAP:
+        break;
+    case PLACE_END:
+        return NK_NOT_FOUND;
+    }
+    return seek_all(iter, &key, false, true);
+}
+
+static enum nk_err step_back(struct lsm_iter *iter)
+{
+    struct nk_bytes key = nk_buf_bytes(&iter->gap);
+    switch (iter->place) {
+    case PLACE_ON_PREV:
+        return advance(iter, 0);
+    case PLACE_ON_NEXT:
+        key = keep_key(iter);
+        return seek_all(iter, &key, true, false);
+    case PLACE_END:
+        key = nk_buf_bytes(&iter->limit);
+        return seek_all(iter, key.size > 0 ? &key : NULL, false, false);
+    case PLACE_GAP:
+        return seek_all(iter, &key, false, false);
+    case PLACE_START:
+        break;
+    }
+    return NK_NOT_FOUND;
+}
+
+static bool out_of_bounds(const struct lsm_iter *iter, struct nk_bytes key)
+{
+    return iter->forward
+               ? iter->limit.size > 0 && nk_bytes_compare(key, nk_buf_bytes(&iter->limit)) >= 0
+               : nk_bytes_compare(key, nk_buf_bytes(&iter->start)) < 0;
+}
+
+static enum nk_err step(struct lsm_iter *iter, bool forward, struct nk_bytes *out_key,
+                        struct lsm_entry *out_entry, struct nk_bytes *out_value)
+{
+    if (iter->err != NK_OK) {
+        return iter->err;
+    }
+    enum nk_err err = forward ? step_forward(iter) : step_back(iter);
+    if (err == NK_OK) {
+        err = skip_older(iter);
+    }
+    if (err == NK_OK &&
+        (iter->heap_count == 0 || out_of_bounds(iter, iter->sources[iter->heap[0]].key))) {
+        err = NK_NOT_FOUND;
+    }
+    if (err == NK_NOT_FOUND) {
+        iter->place = forward ? PLACE_END : PLACE_START;
+        return err;
+    }
+    if (err != NK_OK) {
+        iter->err = err;
+        return err;
+    }
+    iter->place = forward ? PLACE_ON_NEXT : PLACE_ON_PREV;
+    const struct source *top = &iter->sources[iter->heap[0]];
+    *out_key = top->key;
+    if (top->tables == NULL) {
+        *out_entry = lsm_memtable_cursor_entry(&top->memtable);
+        *out_value = lsm_memtable_cursor_value(&top->memtable);
+    } else {
+        *out_entry = top->cursor->entry;
+        *out_value = top->cursor->value;
+    }
+    return NK_OK;
 }
 
 enum nk_err lsm_iter_next(struct lsm_iter *iter, struct nk_bytes *out_key,
                           struct lsm_entry *out_entry, struct nk_bytes *out_value)
 {
-    if (iter->err == NK_OK) {
-        iter->err = advance(iter);
-    }
-    if (iter->err == NK_OK && iter->heap_count == 0) {
-        iter->err = NK_NOT_FOUND;
-    }
-    if (iter->err != NK_OK) {
-        return iter->err;
-    }
-    const struct source *top = &iter->sources[iter->heap[0]];
-    nk_buf_clear(&iter->key);
-    nk_buf_append(&iter->key, top->key);
-    *out_key = nk_buf_bytes(&iter->key);
-    if (top->table == NULL) {
-        *out_entry = lsm_memtable_cursor_entry(&top->memtable);
-        *out_value = lsm_memtable_cursor_value(&top->memtable);
+    return step(iter, true, out_key, out_entry, out_value);
+}
+
+enum nk_err lsm_iter_prev(struct lsm_iter *iter, struct nk_bytes *out_key,
+                          struct lsm_entry *out_entry, struct nk_bytes *out_value)
+{
+    return step(iter, false, out_key, out_entry, out_value);
+}
+
+void lsm_iter_seek(struct lsm_iter *iter, struct nk_bytes key)
+{
+    if (nk_bytes_compare(key, nk_buf_bytes(&iter->start)) <= 0) {
+        iter->place = PLACE_START;
+    } else if (iter->limit.size > 0 && nk_bytes_compare(key, nk_buf_bytes(&iter->limit)) >= 0) {
+        iter->place = PLACE_END;
     } else {
-        *out_entry = top->table->entry;
-        *out_value = top->table->value;
+        nk_buf_clear(&iter->gap);
+        nk_buf_append(&iter->gap, key);
+        iter->place = PLACE_GAP;
     }
-    return NK_OK;
+}
+
+void lsm_iter_seek_end(struct lsm_iter *iter)
+{
+    iter->place = PLACE_END;
 }

@@ -235,15 +235,28 @@ NK_MUST_CHECK
 enum nk_err lsm_view_get(struct lsm_view *view, struct nk_bytes key, enum lsm_reach reach,
                          struct lsm_entry *out_entry, struct nk_buf *out_value);
 
-/* Forward iteration over the newest record of each key, tombstones included, in bytewise order.
- * May block.  The iterator uses the view from one thread. */
+/* Iteration over the newest record of each key, tombstones included, in bytewise order, forward and
+ * backward.  An iterator stands between two records: next() returns the one behind it and passes
+ * it, prev() the one before it.  May block.  The iterator uses the view from one thread.
+ *
+ * Keys from `start` on and before `limit`; empty: no bound.  It begins before the first of them.  A
+ * fault ends it for good. */
 struct lsm_iter;
-void lsm_iter_open(struct lsm_view *view, struct nk_bytes start, struct lsm_iter **out_iter);
+void lsm_iter_open(struct lsm_view *view, struct nk_bytes start, struct nk_bytes limit,
+                   struct lsm_iter **out_iter);
 void lsm_iter_close(struct lsm_iter **iter);
-/* NK_NOT_FOUND at the end.  Key and value are borrowed until the next call. */
+
+/* NK_NOT_FOUND at the end, or the start.  Key and value are borrowed until the next call. */
 NK_MUST_CHECK
 enum nk_err lsm_iter_next(struct lsm_iter *iter, struct nk_bytes *out_key,
                           struct lsm_entry *out_entry, struct nk_bytes *out_value);
+NK_MUST_CHECK
+enum nk_err lsm_iter_prev(struct lsm_iter *iter, struct nk_bytes *out_key,
+                          struct lsm_entry *out_entry, struct nk_bytes *out_value);
+
+/* To before the first key at or after `key`, but not out of the bounds; to behind the last. */
+void lsm_iter_seek(struct lsm_iter *iter, struct nk_bytes key);
+void lsm_iter_seek_end(struct lsm_iter *iter);
 
 /* ---- Looking inside ---- */
 

@@ -510,6 +510,70 @@ void lsm_memtable_cursor_next(struct lsm_memtable_cursor *cursor)
     skip_invisible(cursor);
 }
 
+/* The last node before (key, index) in the order of the list, or NULL. */
+static const struct lsm_memtable_node *node_before(const struct lsm_memtable *memtable,
+                                                   struct nk_bytes key, uint64_t index)
+{
+    const _Atomic uint64_t *link = find(memtable, key, index, NULL).link;
+    return link == head_link(memtable, 0) ? NULL : (const void *)(link + 1);
+}
+
+/* The last node of all, or NULL. */
+static const struct lsm_memtable_node *last_node(const struct lsm_memtable *memtable)
+{
+    const struct lsm_memtable_node *node = NULL;
+    for (size_t level = atomic_load_explicit(&memtable->height, memory_order_relaxed);
+         level-- > 0;) {
+        for (;;) {
+            const _Atomic uint64_t *link =
+                node == NULL ? head_link(memtable, level) : link_of(node, level);
+            const struct lsm_memtable_node *next =
+                next_of(memtable, atomic_load_explicit(link, memory_order_acquire));
+            if (next == NULL) {
+                break;
+            }
+            node = next;
+        }
+    }
+    return node;
+}
+
+/* `node` is the oldest version of some key, or NULL: to the newest visible one of it, or of the
+ * last key before it that has one. */
+static void stand_on_or_before(struct lsm_memtable_cursor *cursor,
+                               const struct lsm_memtable_node *node)
+{
+    const struct lsm_memtable *memtable = cursor->memtable;
+    while (node != NULL && node->index > cursor->index_max) {
+        node = node_before(memtable, key_of(node), UINT64_MAX); /* no version is visible */
+    }
+    cursor->node =
+        node == NULL
+            ? NULL
+            : next_of(memtable, find(memtable, key_of(node), cursor->index_max, NULL).word);
+}
+
+void lsm_memtable_cursor_open_back(struct lsm_memtable_cursor *cursor,
+                                   const struct lsm_memtable *memtable, const struct nk_bytes *key,
+                                   bool equal, uint64_t index_max)
+{
+    cursor->memtable = memtable;
+    cursor->index_max = index_max;
+    if (key == NULL) {
+        stand_on_or_before(cursor, last_node(memtable));
+        return;
+    }
+    /* Versions of one key stand with falling indexes: behind them all is (key, 0). */
+    const struct lsm_memtable_node *node = node_before(memtable, *key, equal ? 0 : UINT64_MAX);
+    stand_on_or_before(cursor, node);
+}
+
+void lsm_memtable_cursor_prev(struct lsm_memtable_cursor *cursor)
+{
+    NK_ASSERT(cursor->node != NULL);
+    stand_on_or_before(cursor, node_before(cursor->memtable, key_of(cursor->node), UINT64_MAX));
+}
+
 struct nk_bytes lsm_memtable_cursor_key(const struct lsm_memtable_cursor *cursor)
 {
     NK_ASSERT(cursor->node != NULL);

@@ -35,7 +35,7 @@ size_t lsm_memtable_count(const struct lsm_memtable *memtable); /* records, all 
 /* Walks the newest record at or below `index_max` of each key, in key order. */
 struct lsm_memtable_cursor {
     const struct lsm_memtable *memtable;
-    const struct lsm_memtable_node *node; /* NULL: at the end */
+    const struct lsm_memtable_node *node; /* NULL: at the end, or before the first */
     uint64_t index_max;
 };
 
@@ -44,6 +44,12 @@ void lsm_memtable_cursor_open(struct lsm_memtable_cursor *cursor,
                               const struct lsm_memtable *memtable, struct nk_bytes start,
                               uint64_t index_max);
 void lsm_memtable_cursor_next(struct lsm_memtable_cursor *cursor); /* not at the end (asserted) */
+
+/* Stands on the last key before `key`, or equal where `equal`; `key` NULL: the last of all. */
+void lsm_memtable_cursor_open_back(struct lsm_memtable_cursor *cursor,
+                                   const struct lsm_memtable *memtable, const struct nk_bytes *key,
+                                   bool equal, uint64_t index_max);
+void lsm_memtable_cursor_prev(struct lsm_memtable_cursor *cursor); /* not at the end (asserted) */
 
 /* Where the cursor stands; not at the end (asserted). */
 struct nk_bytes lsm_memtable_cursor_key(const struct lsm_memtable_cursor *cursor);

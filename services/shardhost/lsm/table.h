@@ -115,12 +115,13 @@ void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
                      const struct lsm_footer *footer);
 void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw);
 
-/* Walks a table forward; may block. */
+/* Walks a table both ways; may block. */
 struct lsm_table_cursor {
     struct lsm_table *table;
     struct lsm_cached *top; /* held */
     struct lsm_cached *index;
     struct lsm_cached *data;
+    uint64_t block_offset; /* of the block entered last, for faults */
     struct lsm_block_cursor at_top;
     struct lsm_block_cursor at_index;
     struct lsm_block_cursor at_data;
@@ -128,9 +129,27 @@ struct lsm_table_cursor {
     struct nk_bytes value;
 };
 
-/* Stands on the first key at or after `start`.  NK_NOT_FOUND: there is none; faults as above. Close
- * it either way. */
+/* Stands nowhere yet.  Reads nothing. */
+void lsm_table_cursor_init(struct lsm_table_cursor *cursor, struct lsm_table *table);
+void lsm_table_cursor_close(struct lsm_table_cursor *cursor);
+
+/* Init, then seek.  Close it whatever the result. */
 NK_MUST_CHECK enum nk_err lsm_table_cursor_open(struct lsm_table_cursor *cursor,
                                                 struct lsm_table *table, struct nk_bytes start);
+
+/* To the first key at or after `key`.  NK_NOT_FOUND: there is none; faults as of lsm_table_get. */
+NK_MUST_CHECK enum nk_err lsm_table_cursor_seek(struct lsm_table_cursor *cursor,
+                                                struct nk_bytes key);
+
+/* To the last key before `key`, or equal where `equal`; `key` NULL: the last of all. */
+NK_MUST_CHECK enum nk_err lsm_table_cursor_seek_back(struct lsm_table_cursor *cursor,
+                                                     const struct nk_bytes *key, bool equal);
+
+/* From a key to the next or the one before. */
 NK_MUST_CHECK enum nk_err lsm_table_cursor_next(struct lsm_table_cursor *cursor);
-void lsm_table_cursor_close(struct lsm_table_cursor *cursor);
+NK_MUST_CHECK enum nk_err lsm_table_cursor_prev(struct lsm_table_cursor *cursor);
+
+static inline struct nk_bytes lsm_table_cursor_key(const struct lsm_table_cursor *cursor)
+{
+    return lsm_block_key(&cursor->at_data);
+}

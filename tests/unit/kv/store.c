@@ -232,7 +232,7 @@ void store_dump(struct store *store, struct nk_buf *out)
 {
     struct lsm_view *view = lsm_view_acquire(store->db);
     struct lsm_iter *iter;
-    lsm_iter_open(view, nk_bytes_of(NULL, 0), &iter);
+    lsm_iter_open(view, nk_bytes_of(NULL, 0), nk_bytes_of(NULL, 0), &iter);
     struct nk_bytes key;
     struct nk_bytes value;
     struct lsm_entry entry;
@@ -266,7 +266,7 @@ size_t store_count(struct store *store, char space)
     size_t count = 0;
     struct lsm_view *view = lsm_view_acquire(store->db);
     struct lsm_iter *iter;
-    lsm_iter_open(view, nk_bytes_of(&space, 1), &iter);
+    lsm_iter_open(view, nk_bytes_of(&space, 1), nk_bytes_of(NULL, 0), &iter);
     struct nk_bytes key;
     struct nk_bytes value;
     struct lsm_entry entry;

@@ -82,6 +82,31 @@ Test(lsm_block, a_seek_stands_on_the_first_key_at_or_after)
     }
 }
 
+Test(lsm_block, the_way_back_meets_the_same_entries)
+{
+    for (uint32_t interval = 1; interval <= 17; interval += 4) {
+        struct nk_buf bytes = {0};
+        char key[32];
+        build(&bytes, interval, COUNT);
+        struct lsm_block_cursor cursor;
+        cr_assert_eq(lsm_block_open(&cursor, nk_buf_bytes(&bytes)), NK_OK);
+        cr_assert_eq(lsm_block_last(&cursor), NK_OK);
+        for (unsigned i = COUNT; i-- > 0;) {
+            cr_expect(nk_bytes_equal(lsm_block_key(&cursor), key_of(2 * i, key)));
+            cr_expect_eq(lsm_block_prev(&cursor), i > 0 ? NK_OK : NK_NOT_FOUND);
+        }
+        for (unsigned i = 0; i < 2 * COUNT; i++) { /* odd numbers are not there */
+            enum nk_err err = lsm_block_seek_back(&cursor, key_of(i, key), false);
+            cr_assert_eq(err, i == 0 ? NK_NOT_FOUND : NK_OK);
+            unsigned before = i % 2 == 1 ? i - 1 : i - 2;
+            cr_expect(i == 0 || nk_bytes_equal(lsm_block_key(&cursor), key_of(before, key)));
+            cr_assert_eq(lsm_block_seek_back(&cursor, key_of(i, key), true), NK_OK);
+            cr_expect(nk_bytes_equal(lsm_block_key(&cursor), key_of(i - i % 2, key)));
+        }
+        nk_buf_deinit(&bytes);
+    }
+}
+
 Test(lsm_block, common_beginnings_are_stored_once)
 {
     struct nk_buf bytes = {0};
@@ -148,6 +173,11 @@ Test(lsm_block, damaged_bytes_lead_to_no_read_outside)
             if (lsm_block_open(&cursor, nk_bytes_of(copy, bytes.size)) == NK_OK) {
                 char key[32];
                 (void)!lsm_block_seek(&cursor, key_of(17, key));
+                err = lsm_block_last(&cursor);
+                for (unsigned steps = 0; err == NK_OK; steps++) {
+                    cr_assert_lt(steps, 1000);
+                    err = lsm_block_prev(&cursor);
+                }
             }
             free(copy);
         }

@@ -87,7 +87,7 @@ static size_t records(void)
     struct nk_bytes key;
     struct lsm_entry entry;
     struct nk_bytes value;
-    lsm_iter_open(view, nk_bytes_of(NULL, 0), &iter);
+    lsm_iter_open(view, nk_bytes_of(NULL, 0), nk_bytes_of(NULL, 0), &iter);
     while (lsm_iter_next(iter, &key, &entry, &value) == NK_OK) {
         count++;
     }

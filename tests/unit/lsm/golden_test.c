@@ -176,7 +176,7 @@ static void check_walk(struct rig *rig)
     struct lsm_entry entry;
     struct nk_bytes value;
     size_t count = 0;
-    lsm_iter_open(view, nk_bytes_of(NULL, 0), &iter);
+    lsm_iter_open(view, nk_bytes_of(NULL, 0), nk_bytes_of(NULL, 0), &iter);
     while (lsm_iter_next(iter, &key, &entry, &value) == NK_OK) {
         check_record(last_of(key.data, key.size), &entry, value);
         count++;

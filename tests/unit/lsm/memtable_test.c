@@ -133,6 +133,30 @@ Test(lsm_memtable, a_cursor_sees_the_newest_visible_version_of_each_key, .init =
     cr_expect(nk_bytes_equal(lsm_memtable_cursor_value(&cursor), nk_bytes_of_string("b5")));
 }
 
+Test(lsm_memtable, a_cursor_walks_back_over_what_is_visible, .init = setup, .fini = teardown)
+{
+    add_text("a", 1, "a1");
+    add_text("b", 2, "b2");
+    add_text("a", 3, "a3");
+    add_text("c", 4, "c4");
+    add_text("b", 5, "b5");
+    struct lsm_memtable_cursor cursor;
+    lsm_memtable_cursor_open_back(&cursor, memtable, NULL, false, 3);
+    static const char *const expected[] = {"b2", "a3"};
+    for (size_t i = 0; i < NK_COUNT_OF(expected); i++) {
+        cr_assert_not_null(cursor.node);
+        cr_expect(
+            nk_bytes_equal(lsm_memtable_cursor_value(&cursor), nk_bytes_of_string(expected[i])));
+        lsm_memtable_cursor_prev(&cursor);
+    }
+    cr_expect_null(cursor.node);
+    struct nk_bytes b = nk_bytes_of_string("b");
+    lsm_memtable_cursor_open_back(&cursor, memtable, &b, true, UINT64_MAX);
+    cr_expect(nk_bytes_equal(lsm_memtable_cursor_value(&cursor), nk_bytes_of_string("b5")));
+    lsm_memtable_cursor_open_back(&cursor, memtable, &b, false, UINT64_MAX);
+    cr_expect(nk_bytes_equal(lsm_memtable_cursor_value(&cursor), nk_bytes_of_string("a3")));
+}
+
 /* ---- Order, whatever the keys are like ---- */
 
 struct sample {

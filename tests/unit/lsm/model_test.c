@@ -73,45 +73,111 @@ static void get_and_compare(struct run *run, struct lsm_view *view, size_t key, 
     nk_buf_deinit(&value);
 }
 
-/* The first key of the model from `key` on that is `found`; what lies before it may be gone. */
-static size_t skip_to(const struct run *run, size_t key, struct moment at, struct nk_bytes found)
+/* A walk over a view: the iterator stands before key `gap` of the model, between the bounds. */
+struct walk {
+    struct lsm_iter *iter;
+    struct moment at;
+    size_t first;
+    size_t limit;
+    size_t gap;
+};
+
+static void must_be_gone(const struct run *run, const struct walk *walk, size_t first, size_t limit)
 {
-    while (key < MODEL_KEYS && !nk_bytes_equal(found, model_key_bytes(&run->model, key))) {
-        cr_assert(model_may_be_gone(model_find(&run->model, key, at.index), at.durable),
+    for (size_t key = first; key < limit; key++) {
+        cr_assert(model_may_be_gone(model_find(&run->model, key, walk->at.index), walk->at.durable),
                   "seed %llu step %llu: key %zu is left out", (unsigned long long)run->seed,
                   (unsigned long long)run->steps, key);
+    }
+}
+
+static size_t model_place(const struct run *run, struct nk_bytes found)
+{
+    size_t key = 0;
+    while (key < MODEL_KEYS && !nk_bytes_equal(found, model_key_bytes(&run->model, key))) {
         key++;
     }
+    cr_assert_lt(key, MODEL_KEYS);
     return key;
 }
 
-/* Every key of the model at or after a drawn start, or some of them, in order, and nothing else. */
+static void step_and_compare(struct run *run, struct walk *walk, bool forward)
+{
+    struct nk_bytes found;
+    struct lsm_entry entry;
+    struct nk_bytes value;
+    enum nk_err err = forward ? lsm_iter_next(walk->iter, &found, &entry, &value)
+                              : lsm_iter_prev(walk->iter, &found, &entry, &value);
+    if (err == NK_NOT_FOUND) {
+        must_be_gone(run, walk, forward ? walk->gap : walk->first,
+                     forward ? walk->limit : walk->gap);
+        walk->gap = forward ? walk->limit : walk->first;
+        return;
+    }
+    cr_assert_eq(err, NK_OK, "seed %llu step %llu: %s", (unsigned long long)run->seed,
+                 (unsigned long long)run->steps, nk_err_name(err));
+    size_t key = model_place(run, found);
+    cr_assert_geq(key, forward ? walk->gap : walk->first);
+    cr_assert_lt(key, forward ? walk->limit : walk->gap);
+    must_be_gone(run, walk, forward ? walk->gap : key + 1, forward ? key : walk->gap);
+    compare(run, key, walk->at, err, &entry, value);
+    walk->gap = forward ? key + 1 : key;
+}
+
+static void seek(struct run *run, struct walk *walk)
+{
+    size_t key = nk_prng_below(&run->prng, MODEL_KEYS + 1);
+    if (key == MODEL_KEYS) {
+        lsm_iter_seek_end(walk->iter);
+    } else {
+        lsm_iter_seek(walk->iter, model_key_bytes(&run->model, key));
+    }
+    walk->gap = key < walk->first ? walk->first : key > walk->limit ? walk->limit : key;
+}
+
+/* Between drawn bounds to and fro, mostly in one direction. */
 static void iterate_and_compare(struct run *run, struct lsm_view *view, struct moment at)
 {
-    size_t key = nk_prng_below(&run->prng, MODEL_KEYS);
-    bool from_key = nk_prng_chance(&run->prng, 500000);
-    struct nk_bytes start = from_key ? model_key_bytes(&run->model, key) : nk_bytes_of("", 0);
-    size_t limit = nk_prng_between(&run->prng, 1, 2 * MODEL_KEYS);
-    struct lsm_iter *iter = NULL;
-    lsm_iter_open(view, start, &iter);
-    key = from_key ? key : 0;
-    while (limit-- > 0) {
-        struct nk_bytes found;
-        struct lsm_entry entry;
-        struct nk_bytes value;
-        enum nk_err err = lsm_iter_next(iter, &found, &entry, &value);
-        if (err == NK_NOT_FOUND) {
-            (void)skip_to(run, key, at, nk_bytes_of("", 0));
-            break;
-        }
-        cr_assert_eq(err, NK_OK, "seed %llu step %llu: %s", (unsigned long long)run->seed,
-                     (unsigned long long)run->steps, nk_err_name(err));
-        key = skip_to(run, key, at, found);
-        cr_assert_lt(key, MODEL_KEYS);
-        compare(run, key, at, err, &entry, value);
-        key++;
+    struct walk walk = {.at = at, .limit = MODEL_KEYS};
+    struct nk_bytes start = nk_bytes_of("", 0);
+    struct nk_bytes limit = nk_bytes_of("", 0);
+    if (nk_prng_chance(&run->prng, 400000)) {
+        walk.first = nk_prng_below(&run->prng, MODEL_KEYS);
+        start = model_key_bytes(&run->model, walk.first);
     }
-    lsm_iter_close(&iter);
+    if (nk_prng_chance(&run->prng, 400000)) {
+        walk.limit = nk_prng_between(&run->prng, walk.first, MODEL_KEYS - 1);
+        limit = model_key_bytes(&run->model, walk.limit);
+    }
+    walk.gap = walk.first;
+    lsm_iter_open(view, start, limit, &walk.iter);
+    uint32_t turns = (uint32_t)nk_prng_below(&run->prng, 2) * 150000;
+    bool forward = nk_prng_chance(&run->prng, 600000);
+    if (!forward) {
+        lsm_iter_seek_end(walk.iter);
+        walk.gap = walk.limit;
+    }
+    for (size_t steps = nk_prng_between(&run->prng, 1, 2 * MODEL_KEYS); steps > 0; steps--) {
+        step_and_compare(run, &walk, forward != nk_prng_chance(&run->prng, turns));
+        if (nk_prng_chance(&run->prng, turns / 5)) {
+            seek(run, &walk);
+        }
+    }
+    lsm_iter_close(&walk.iter);
+}
+
+/* All of it, in both directions. */
+static void walk_all(struct run *run, struct lsm_view *view, struct moment at)
+{
+    struct walk walk = {.at = at, .limit = MODEL_KEYS};
+    lsm_iter_open(view, nk_bytes_of("", 0), nk_bytes_of("", 0), &walk.iter);
+    while (walk.gap < MODEL_KEYS) {
+        step_and_compare(run, &walk, true);
+    }
+    while (walk.gap > 0) {
+        step_and_compare(run, &walk, false);
+    }
+    lsm_iter_close(&walk.iter);
 }
 
 static void compare_all(struct run *run)
@@ -120,7 +186,7 @@ static void compare_all(struct run *run)
         get_and_compare(run, NULL, key, now(run));
     }
     struct lsm_view *view = lsm_view_acquire(run->rig.db);
-    iterate_and_compare(run, view, now(run));
+    walk_all(run, view, now(run));
     lsm_view_release(&view);
 }
 
