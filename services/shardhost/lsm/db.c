@@ -2,7 +2,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
-#include "services/shardhost/lsm/names.h"
+#include "services/shardhost/lsm/directory.h"
 
 /* ---- What lies in the directory ---- */
 
@@ -10,6 +10,7 @@ struct inventory {
     struct nk_buf numbers; /* uint64_t each, of the table files */
     bool has_manifest;
     bool has_manifest_new;
+    bool has_dropped;
 };
 
 static void visit(void *visitor, const char *name)
@@ -22,6 +23,8 @@ static void visit(void *visitor, const char *name)
         inventory->has_manifest = true;
     } else if (strcmp(name, LSM_MANIFEST_NEW_NAME) == 0) {
         inventory->has_manifest_new = true;
+    } else if (strcmp(name, LSM_DROPPED_NAME) == 0) {
+        inventory->has_dropped = true;
     }
 }
 
@@ -88,7 +91,19 @@ static enum nk_err corrupt(const struct lsm_db *db, const char *file, const char
 
 static enum nk_err read_directory(const struct lsm_db *db, struct inventory *inventory)
 {
-    enum nk_err err = nk_fs_list(db->engine->io.fs, db->directory, visit, inventory);
+    const struct nk_fs *fs = db->engine->io.fs;
+    enum nk_err err = nk_fs_list(fs, db->directory, visit, inventory);
+    if (err == NK_OK && inventory->has_dropped) {
+        if (inventory->has_manifest) {
+            return corrupt(db, LSM_MANIFEST_NAME, "it stands beside a dropped one");
+        }
+        nk_buf_clear(&inventory->numbers);
+        inventory->has_manifest_new = false;
+        err = lsm_directory_remove(fs, db->directory);
+        return err == NK_OK ? NK_OK
+                            : lsm_fault_set(db->faults, NK_IO, db->directory, "", 0,
+                                            "cannot remove dropped database");
+    }
     if (err == NK_OK || err == NK_NOT_FOUND) {
         return NK_OK;
     }
@@ -182,6 +197,7 @@ static void db_free(struct lsm_db **db)
     lsm_sources_release(&d->sources);
     lsm_db_free_compactions(d);
     lsm_flush_deinit(&d->flush);
+    lsm_ingest_free(&d->ingest);
     lsm_levels_release(&d->levels);
     lsm_trash_empty(&d->trash, false); /* what stays is an orphan, and goes at the next open */
     lsm_manifest_deinit(&d->manifest);
@@ -209,6 +225,7 @@ static struct lsm_db *db_new(struct lsm_engine *engine, const char *directory)
     nk_list_init(&db->databases_node);
     nk_list_init(&db->flushes_node);
     nk_list_init(&db->cleans_node);
+    nk_list_init(&db->ingests_node);
     nk_list_init(&db->opens_node);
     nk_list_init(&db->needs_node);
     nk_list_init(&db->compactions);
@@ -258,6 +275,7 @@ void lsm_close(struct lsm_db **db)
     nk_list_remove(&(*db)->databases_node);
     nk_list_remove(&(*db)->flushes_node);
     nk_list_remove(&(*db)->cleans_node);
+    nk_list_remove(&(*db)->ingests_node);
     nk_list_remove(&(*db)->opens_node);
     nk_list_remove(&(*db)->needs_node);
     nk_gauge_add(&engine->stats.compaction_debt_bytes, -(int64_t)(*db)->debt_bytes);
@@ -267,6 +285,11 @@ void lsm_close(struct lsm_db **db)
     engine->sealed_bytes -= (*db)->memtable_bytes - lsm_memtable_bytes((*db)->active);
     db_free(db);
     atomic_fetch_sub_explicit(&engine->database_count, 1, memory_order_release);
+}
+
+enum nk_err lsm_remove(struct lsm_engine *engine, const char *directory)
+{
+    return lsm_directory_remove(engine->io.fs, directory);
 }
 
 const struct lsm_fault *lsm_last_fault(const struct lsm_db *db)

@@ -18,6 +18,7 @@
 #include "services/shardhost/lsm/chunk.h"
 #include "services/shardhost/lsm/compact.h"
 #include "services/shardhost/lsm/flush.h"
+#include "services/shardhost/lsm/ingest.h"
 #include "services/shardhost/lsm/job.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/memtable.h"
@@ -47,6 +48,7 @@ struct lsm_engine {
     /* Databases by what they need, oldest first; a database is in each list that fits. */
     struct nk_list flushes; /* a flush can go on */
     struct nk_list cleans;  /* there are files to remove */
+    struct nk_list ingests; /* a checkpoint waits to be taken in, and nothing is in its way */
     struct nk_list opens;   /* a part of a compaction can go on */
     struct nk_list needs;   /* a compaction is due */
     size_t permits;         /* out; at most options.max_background_jobs */
@@ -77,6 +79,7 @@ struct lsm_db {
     struct nk_list databases_node;
     struct nk_list flushes_node;
     struct nk_list cleans_node;
+    struct nk_list ingests_node;
     struct nk_list opens_node;
     struct nk_list needs_node;
     struct lsm_fault_box *faults;
@@ -110,7 +113,8 @@ struct lsm_db {
     _Atomic uint64_t number_next; /* of table files; any thread */
     struct lsm_trash trash;       /* any thread fills, one job empties */
     struct lsm_job jobs[LSM_JOB_COUNT];
-    struct lsm_flush flush; /* the flush job's */
+    struct lsm_flush flush;    /* the flush job's */
+    struct lsm_ingest *ingest; /* NULL: none; its job's */
 };
 
 /* Moves the databases that were opened meanwhile to the list. */

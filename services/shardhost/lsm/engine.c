@@ -60,6 +60,7 @@ void lsm_engine_open(const struct nk_fs *fs, const struct lsm_options *options,
     nk_list_init(&engine->databases);
     nk_list_init(&engine->flushes);
     nk_list_init(&engine->cleans);
+    nk_list_init(&engine->ingests);
     nk_list_init(&engine->opens);
     nk_list_init(&engine->needs);
     *out_engine = engine;
@@ -107,7 +108,7 @@ static void list_if(struct nk_list *list, struct nk_list *node, bool wanted)
 static bool can_flush(const struct lsm_db *db)
 {
     const struct lsm_flush *flush = &db->flush;
-    if (db->held || db->sealed_count == 0 ||
+    if (db->held || db->ingest != NULL || db->sealed_count == 0 ||
         lsm_job_state(&db->jobs[LSM_JOB_FLUSH]) != LSM_JOB_IDLE) {
         return false;
     }
@@ -119,6 +120,15 @@ static bool can_clean(struct lsm_db *db)
 {
     return !nk_mpsc_empty(&db->trash.tables) &&
            lsm_job_state(&db->jobs[LSM_JOB_CLEAN]) == LSM_JOB_IDLE;
+}
+
+/* It runs alone. */
+static bool can_ingest(const struct lsm_db *db)
+{
+    return db->ingest != NULL && !db->held && nk_list_empty(&db->compactions) &&
+           lsm_job_state(&db->jobs[LSM_JOB_FLUSH]) == LSM_JOB_IDLE &&
+           lsm_job_state(&db->jobs[LSM_JOB_INGEST]) == LSM_JOB_IDLE &&
+           !atomic_load_explicit(&db->installing, memory_order_relaxed);
 }
 
 static bool has_idle_job(const struct lsm_db *db)
@@ -136,8 +146,10 @@ void lsm_engine_reconsider(struct lsm_db *db)
     struct lsm_engine *engine = db->engine;
     list_if(&engine->flushes, &db->flushes_node, can_flush(db));
     list_if(&engine->cleans, &db->cleans_node, can_clean(db));
+    list_if(&engine->ingests, &db->ingests_node, can_ingest(db));
     list_if(&engine->opens, &db->opens_node, lsm_db_waiting_part(db, true) != NULL);
-    list_if(&engine->needs, &db->needs_node, db->need > 0 && !db->held && has_idle_job(db));
+    bool may_start = !db->held && db->ingest == NULL && has_idle_job(db);
+    list_if(&engine->needs, &db->needs_node, db->need > 0 && may_start);
 }
 
 /* The database with the largest active memtable that may be sealed now, or NULL. */
@@ -149,7 +161,8 @@ static struct lsm_db *find_victim(struct lsm_engine *engine)
          node = node->next) {
         struct lsm_db *db = NK_CONTAINER_OF(node, struct lsm_db, databases_node);
         size_t bytes = lsm_memtable_bytes(db->active);
-        if (bytes > victim_bytes && !db->held && db->sealed_count == 0 && !lsm_db_in_entry(db)) {
+        if (bytes > victim_bytes && !db->held && db->ingest == NULL && db->sealed_count == 0 &&
+            !lsm_db_in_entry(db)) {
             victim = db;
             victim_bytes = bytes;
         }
@@ -280,6 +293,10 @@ struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us)
     if (!nk_list_empty(&engine->cleans)) {
         struct lsm_db *db = NK_CONTAINER_OF(engine->cleans.next, struct lsm_db, cleans_node);
         return hand_out(db, &db->jobs[LSM_JOB_CLEAN]);
+    }
+    if (!nk_list_empty(&engine->ingests)) {
+        struct lsm_db *db = NK_CONTAINER_OF(engine->ingests.next, struct lsm_db, ingests_node);
+        return hand_out(db, &db->jobs[LSM_JOB_INGEST]);
     }
     bool may_write = refill_rate(engine);
     struct lsm_db *db = pick_part(engine, may_write);

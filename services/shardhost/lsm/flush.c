@@ -9,6 +9,7 @@
 #include "services/shardhost/lsm/flush.h"
 
 #include "common/base/assert.h"
+#include "services/shardhost/lsm/directory.h"
 #include "services/shardhost/lsm/names.h"
 
 static enum nk_err check(struct lsm_manifest *manifest, enum nk_err err, const char *what)
@@ -19,39 +20,14 @@ static enum nk_err check(struct lsm_manifest *manifest, enum nk_err err, const c
     return lsm_fault_set(manifest->faults, NK_IO, manifest->directory, "", 0, what);
 }
 
-/* mkdir for each part of the path, each name promised before the next. */
-static enum nk_err make_directories(struct lsm_manifest *manifest)
-{
-    char path[NK_PATH_BYTES_MAX];
-    size_t parent_size = 0;
-    const char *directory = manifest->directory;
-    size_t size = strlen(directory);
-    for (size_t end = 1; end <= size; end++) {
-        if (directory[end] != '/' && directory[end] != '\0') {
-            continue;
-        }
-        memcpy(path, directory, end);
-        path[end] = '\0';
-        enum nk_err err = nk_fs_mkdir(manifest->fs, path);
-        if (err == NK_OK || err == NK_CONFLICT) {
-            path[parent_size] = '\0';
-            err = nk_fs_sync_dir(manifest->fs, path);
-        }
-        if (err != NK_OK) {
-            return check(manifest, err, "cannot make directory");
-        }
-        parent_size = end;
-    }
-    return NK_OK;
-}
-
 enum nk_err lsm_flush_make_database(struct lsm_flush *flush, struct lsm_manifest *manifest,
                                     uint64_t number_next)
 {
     static const struct lsm_position nowhere;
     struct lsm_levels *nothing = NULL;
     lsm_levels_new(&nothing);
-    enum nk_err err = make_directories(manifest);
+    enum nk_err err = check(manifest, lsm_directory_make(manifest->fs, manifest->directory),
+                            "cannot make directory");
     if (err == NK_OK) {
         err = lsm_manifest_rewrite(manifest, &nowhere, number_next, nothing);
     }
@@ -122,6 +98,15 @@ enum nk_err lsm_flush_write(struct lsm_flush *flush, struct lsm_manifest *manife
         flush->written_bytes = 0;
     }
     return err;
+}
+
+void lsm_flush_forget(struct lsm_flush *flush)
+{
+    NK_ASSERT(flush->builder == NULL);
+    NK_ASSERT(flush->table == NULL);
+    flush->memtable = NULL;
+    flush->written_bytes = 0;
+    flush->reported_bytes = 0;
 }
 
 void lsm_flush_deinit(struct lsm_flush *flush)

@@ -23,8 +23,8 @@ struct lsm_flush {
     struct lsm_levels *result; /* installed: for the loop to take */
 };
 
-/* mkdir for each part of the manifest's directory, each name promised before the next; then an
- * empty manifest, so that tables without a manifest mean that it was lost.  The install token is
+/* Makes the directory and an empty manifest, so that tables without a manifest mean that it was
+ * lost.  The install token is
  * the caller's. */
 NK_MUST_CHECK enum nk_err lsm_flush_make_database(struct lsm_flush *flush,
                                                   struct lsm_manifest *manifest,
@@ -37,6 +37,9 @@ NK_MUST_CHECK enum nk_err lsm_flush_write(struct lsm_flush *flush, struct lsm_ma
                                           const struct lsm_io *io,
                                           const struct lsm_options *options, uint64_t number,
                                           size_t budget_bytes);
+
+/* The memtable that was being flushed is gone.  No builder and no table are left (asserted). */
+void lsm_flush_forget(struct lsm_flush *flush);
 
 /* Frees what an unfinished flush holds; its file becomes an orphan. */
 void lsm_flush_deinit(struct lsm_flush *flush);

@@ -34,6 +34,7 @@ enum lsm_job_state {
 enum {
     LSM_JOB_FLUSH,
     LSM_JOB_CLEAN,
+    LSM_JOB_INGEST,
     LSM_JOB_PARTS,                     /* the first part of a compaction */
     LSM_JOB_COUNT = LSM_JOB_PARTS + 8, /* parts open in one database at once: 8 */
 };

@@ -98,6 +98,12 @@ enum nk_err lsm_open(struct lsm_engine *engine, const char *directory, struct ls
 /* Drops what is in memory only.  No view, work or read may be under way (asserted). */
 void lsm_close(struct lsm_db **db);
 
+/* Removes a database that is not open, checkpoints too, or what is left of one; NK_OK if there is
+ * none.  It is gone in one step: a crash later on leaves files that the next lsm_open or lsm_remove
+ * removes.  May block, any thread.  NK_IO: call it again before the directory is used for another
+ * one. */
+NK_MUST_CHECK enum nk_err lsm_remove(struct lsm_engine *engine, const char *directory);
+
 const struct lsm_fault *lsm_last_fault(const struct lsm_db *db);
 
 /* What the owner wants to find again from a database that lsm_engine_pick returned. */
@@ -257,6 +263,37 @@ enum nk_err lsm_iter_prev(struct lsm_iter *iter, struct nk_bytes *out_key,
 /* To before the first key at or after `key`, but not out of the bounds; to behind the last. */
 void lsm_iter_seek(struct lsm_iter *iter, struct nk_bytes key);
 void lsm_iter_seek_end(struct lsm_iter *iter);
+
+/* ---- Checkpoints ----
+ *
+ * A checkpoint is a database of its own in another directory of the same file system: hard links of
+ * the tables, and a manifest.  It takes time by the number of tables, not by their size, and
+ * nobody waits for it: begin and end on the loop, write on any thread.  It holds what was durable
+ * when it began (lsm_request_flush before, to have everything). */
+
+struct lsm_checkpoint;
+struct lsm_checkpoint *lsm_checkpoint_begin(struct lsm_db *db);
+void lsm_checkpoint_end(struct lsm_checkpoint **checkpoint);
+
+/* The position and state that it holds; borrowed until its end. */
+void lsm_checkpoint_applied(const struct lsm_checkpoint *checkpoint,
+                            struct lsm_version *out_applied, struct nk_bytes *out_state);
+
+/* Makes `directory`, which must be new.  When it returns NK_OK all of it is durable.  May block;
+ * any thread.  NK_CONFLICT: the directory is there; NK_NO_SPACE, NK_IO: lsm_remove what is left. */
+NK_MUST_CHECK enum nk_err lsm_checkpoint_write(struct lsm_checkpoint *checkpoint,
+                                               const char *directory);
+
+/* Puts the contents of the checkpoint in `directory`, which nobody has open, in the place of all
+ * that the database holds, in one step; the position is then the checkpoint's, at or above the
+ * durable one.  The directory is not needed any more afterwards.
+ *
+ * The work is a job: until lsm_ingesting is false nothing may be written or committed (asserted).
+ * If its lsm_work failed before anything was changed, it is given up: everything is as before, or
+ * behind only what was not durable.  NK_CORRUPT: no checkpoint, or a damaged one; NK_CONFLICT: it
+ * is older.  Loop thread, not between a record and its commit (asserted). */
+void lsm_ingest(struct lsm_db *db, const char *directory);
+bool lsm_ingesting(const struct lsm_db *db);
 
 /* ---- Looking inside ---- */
 

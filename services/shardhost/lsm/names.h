@@ -9,6 +9,7 @@
 #define LSM_DIRECTORY_BYTES_MAX (NK_PATH_BYTES_MAX - LSM_FILE_NAME_BYTES_MAX)
 #define LSM_MANIFEST_NAME       "manifest"
 #define LSM_MANIFEST_NEW_NAME   "manifest.new"
+#define LSM_DROPPED_NAME        "dropped" /* a manifest whose database is being removed */
 
 /* "directory/file". */
 void lsm_path(const char *directory, const char *file, char out[NK_PATH_BYTES_MAX]);

@@ -75,6 +75,9 @@ enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
         lsm_trash_empty(&db->trash, true);
         done = true;
         break;
+    case LSM_JOB_INGEST:
+        err = lsm_ingest_step(db, &done);
+        break;
     default:
         err = lsm_part_step(job->part, lsm_rate_slice(db->engine, budget_bytes), &done);
         break;
@@ -114,6 +117,18 @@ static void take_flush(struct lsm_db *db)
     lsm_db_measure(db);
 }
 
+static void end_ingest(struct lsm_db *db, enum nk_err err)
+{
+    if (err == NK_OK) {
+        lsm_ingest_take(db);
+    } else if (!db->ingest->linked) { /* given up; what was linked goes */
+        for (size_t i = 0; i < db->ingest->added_count; i++) {
+            lsm_table_discard(db->ingest->added[i].table, &db->trash);
+        }
+        lsm_ingest_free(&db->ingest);
+    }
+}
+
 void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
 {
     struct lsm_engine *engine = db->engine;
@@ -133,6 +148,8 @@ void lsm_work_ended(struct lsm_db *db, uint64_t now_us)
         lsm_job_forget(job);
         if (job == &db->jobs[LSM_JOB_FLUSH] && done && job->err == NK_OK) {
             take_flush(db);
+        } else if (job == &db->jobs[LSM_JOB_INGEST] && done) {
+            end_ingest(db, job->err);
         }
     }
     lsm_engine_reconsider(db);

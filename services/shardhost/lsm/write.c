@@ -10,6 +10,7 @@
 
 void lsm_write(struct lsm_db *db, const struct lsm_record *record)
 {
+    NK_ASSERT(db->ingest == NULL);
     NK_ASSERT(record->version.index >= db->index_written);
     NK_ASSERT(record->version.index > db->position.applied.index);
     if (record->tombstone) {
@@ -64,6 +65,7 @@ void lsm_db_seal(struct lsm_db *db)
 void lsm_commit(struct lsm_db *db, struct lsm_version applied, uint64_t time_ms,
                 struct nk_bytes state)
 {
+    NK_ASSERT(db->ingest == NULL);
     NK_ASSERT(applied.index >= db->position.applied.index);
     NK_ASSERT(applied.index >= db->index_written);
     NK_ASSERT(time_ms >= db->position.time_ms);

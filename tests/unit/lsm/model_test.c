@@ -29,7 +29,6 @@ struct run {
     uint64_t durable;     /* what lsm_durable_index promised */
     size_t permits;       /* picked, work not ended */
     size_t permits_spent; /* of them, those whose job had no more to do */
-    uint64_t now_us;
     uint64_t seed;
     uint64_t steps;
 };
@@ -199,7 +198,7 @@ static void drop_views(struct run *run)
 
 static void end_work(struct run *run)
 {
-    lsm_work_ended(run->rig.db, run->now_us);
+    lsm_work_ended(run->rig.db, run->rig.now_us);
     run->permits--;
     uint64_t durable = lsm_durable_index(run->rig.db);
     cr_assert_geq(durable, run->durable);
@@ -243,9 +242,9 @@ static void close_all(struct run *run)
 /* Takes a permit, uses one, or gives one back. */
 static void work_a_slice(struct run *run)
 {
-    run->now_us += nk_prng_below(&run->prng, 50000);
+    run->rig.now_us += nk_prng_below(&run->prng, 50000);
     if (run->permits == 0 || (run->permits < PERMITS_MAX && nk_prng_chance(&run->prng, 300000))) {
-        run->permits += lsm_engine_pick(run->rig.engine, run->now_us) != NULL;
+        run->permits += lsm_engine_pick(run->rig.engine, run->rig.now_us) != NULL;
     }
     if (run->permits > run->permits_spent) {
         bool more = false;
@@ -281,6 +280,96 @@ static void take_or_check_view(struct run *run)
     }
 }
 
+/* ---- Checkpoints ---- */
+
+#define CHECKPOINT "lsm/checkpoint"
+
+static void finish_work(struct run *run)
+{
+    while (run->permits > 0) {
+        end_work(run);
+    }
+    run->permits_spent = 0;
+    cr_assert_eq(rig_work(&run->rig, SIZE_MAX), NK_OK);
+    run->durable = lsm_durable_index(run->rig.db);
+}
+
+/* What it holds when somebody opens it beside the database. */
+static void check_checkpoint(struct run *run, uint64_t index)
+{
+    struct lsm_db *db = run->rig.db;
+    cr_assert_eq(lsm_open(run->rig.engine, CHECKPOINT, &run->rig.db, NULL), NK_OK);
+    for (size_t key = 0; key < MODEL_KEYS; key++) {
+        get_and_compare(run, NULL, key, (struct moment){index, index});
+    }
+    lsm_close(&run->rig.db);
+    run->rig.db = db;
+}
+
+/* Takes it back in, into the database as it is or into a new one. */
+static void ingest_checkpoint(struct run *run, uint64_t index)
+{
+    drop_views(run);
+    finish_work(run);
+    for (size_t i = nk_prng_below(&run->prng, 30); i > 0; i--) { /* these go with the memtables */
+        model_add_entry(&run->model, &run->prng);
+        model_write_entry(&run->model, run->model.index, run->rig.db);
+    }
+    if (nk_prng_chance(&run->prng, 500000)) {
+        rig_close(&run->rig);
+        cr_assert_eq(lsm_remove(run->rig.engine, RIG_DIRECTORY), NK_OK);
+        rig_must_open(&run->rig);
+        run->durable = 0;
+    }
+    if (lsm_durable_index(run->rig.db) > index) {
+        return;
+    }
+    lsm_ingest(run->rig.db, CHECKPOINT);
+    while (lsm_ingesting(run->rig.db)) {
+        work_a_slice(run);
+    }
+    struct lsm_version applied;
+    struct nk_bytes state;
+    uint8_t expected[LSM_STATE_BYTES_MAX];
+    lsm_applied(run->rig.db, &applied, &state);
+    cr_assert_eq(applied.index, index);
+    cr_assert(nk_bytes_equal(state, model_state(index, expected)));
+    run->durable = index;
+    for (size_t key = 0; key < MODEL_KEYS; key++) {
+        get_and_compare(run, NULL, key, (struct moment){index, index});
+    }
+    for (uint64_t next = index + 1; next <= run->model.index; next++) {
+        model_write_entry(&run->model, next, run->rig.db);
+    }
+}
+
+static void take_checkpoint(struct run *run)
+{
+    if (nk_prng_chance(&run->prng, 500000)) {
+        lsm_request_flush(run->rig.db);
+        finish_work(run);
+    }
+    struct lsm_checkpoint *checkpoint = lsm_checkpoint_begin(run->rig.db);
+    struct lsm_version applied;
+    struct nk_bytes state;
+    lsm_checkpoint_applied(checkpoint, &applied, &state);
+    cr_assert_eq(applied.index, run->durable);
+    for (size_t i = nk_prng_below(&run->prng, 4); i > 0; i--) {
+        work_a_slice(run); /* its tables may go meanwhile */
+    }
+    cr_assert_eq(lsm_checkpoint_write(checkpoint, CHECKPOINT), NK_OK);
+    cr_assert_eq(lsm_checkpoint_write(checkpoint, CHECKPOINT), NK_CONFLICT);
+    lsm_checkpoint_end(&checkpoint);
+    if (nk_prng_chance(&run->prng, 500000)) {
+        check_checkpoint(run, applied.index);
+    }
+    if (nk_prng_chance(&run->prng, 500000)) {
+        ingest_checkpoint(run, applied.index);
+    }
+    cr_assert_eq(lsm_remove(run->rig.engine, CHECKPOINT), NK_OK);
+    cr_assert_not(sim_fs_exists(run->rig.sim, CHECKPOINT));
+}
+
 static void step(struct run *run)
 {
     uint64_t choice = nk_prng_below(&run->prng, 1000);
@@ -295,8 +384,10 @@ static void step(struct run *run)
         work_a_slice(run);
     } else if (choice < 980) {
         lsm_request_flush(run->rig.db);
-    } else if (choice < 990) {
+    } else if (choice < 985) {
         compare_all(run);
+    } else if (choice < 990) {
+        take_checkpoint(run);
     } else {
         close_all(run);
         if (choice < 993) {

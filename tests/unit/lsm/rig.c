@@ -100,7 +100,11 @@ enum nk_err rig_work(struct rig *rig, size_t budget_bytes)
     enum nk_err err = NK_OK;
     lsm_resume_work(rig->db);
     while (err == NK_OK) {
-        struct lsm_db *db = lsm_engine_pick(rig->engine, 0);
+        struct lsm_db *db = lsm_engine_pick(rig->engine, rig->now_us);
+        if (db == NULL && lsm_engine_next_us(rig->engine) != UINT64_MAX) {
+            rig->now_us = lsm_engine_next_us(rig->engine);
+            continue;
+        }
         if (db == NULL) {
             break;
         }
@@ -108,7 +112,7 @@ enum nk_err rig_work(struct rig *rig, size_t budget_bytes)
         while (err == NK_OK && more) {
             err = lsm_work(db, budget_bytes, &more);
         }
-        lsm_work_ended(db, 0);
+        lsm_work_ended(db, rig->now_us);
     }
     return err;
 }

@@ -13,6 +13,7 @@ struct rig {
     struct lsm_options options;
     struct lsm_engine *engine;
     struct lsm_db *db; /* NULL while closed */
+    uint64_t now_us;   /* what the engine is told; rig_work lets it pass where work waits for it */
 };
 
 /* Small memtables and cache, so that little data meets everything. */
