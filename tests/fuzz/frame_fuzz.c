@@ -1,10 +1,14 @@
 /* Wire frames and the messages inside, as bytes.
  *
- * The input is parsed as a frame, and its message decoded if it is one.  Then, whatever its
- * checksum, the message type that its first byte picks is decoded from the rest: what decodes
- * re-encodes to bytes that decode to the same bytes, all within the arena's limit. */
+ * The input is parsed as a frame, and its message decoded if it is one; then once more with length
+ * and checksum put right.  Then the message type that its first byte picks is decoded from the
+ * rest: what decodes re-encodes to bytes that decode to the same bytes, all within the arena's
+ * limit. */
 
+#include "common/base/alloc.h"
 #include "common/base/assert.h"
+#include "common/base/codec.h"
+#include "common/base/crc32c.h"
 #include "common/base/units.h"
 #include "proto/frame.h"
 #include "proto/norikv/internal/v1/gossip.pb-c.h"
@@ -73,23 +77,51 @@ static void check_message(const ProtobufCMessageDescriptor *type, struct nk_byte
     nk_arena_deinit(&arena);
 }
 
-static void check_frame(struct nk_bytes bytes)
+static enum nk_err check_frame(struct nk_bytes bytes)
 {
     enum nk_frame_type type;
     struct nk_bytes message;
-    if (nk_frame_parse(bytes, &type, &message) != NK_OK) {
-        return;
+    enum nk_err err = nk_frame_parse(bytes, &type, &message);
+    if (err != NK_OK) {
+        NK_ASSERT(err == NK_CORRUPT || err == NK_FORMAT_TOO_NEW);
+        return err;
     }
     NK_ASSERT(type >= NK_FRAME_SHARD_REQUESTS);
     NK_ASSERT(type < NK_FRAME_TYPE_LIMIT);
     NK_ASSERT(message.size == bytes.size - NK_FRAME_HEADER_BYTES);
     check_message(types[type - 1], message);
+    return NK_OK;
+}
+
+/* With length and checksum right, magic, version and type decide alone. */
+static void check_sealed(struct nk_bytes bytes)
+{
+    if (bytes.size < NK_FRAME_HEADER_BYTES) {
+        return;
+    }
+    uint8_t *frame = nk_alloc(bytes.size);
+    memcpy(frame, bytes.data, bytes.size);
+    nk_put_u32(frame + 4, (uint32_t)(bytes.size - NK_FRAME_HEADER_BYTES));
+    uint32_t crc = nk_crc32c(nk_bytes_of(frame, 8));
+    nk_put_u32(frame + 8, nk_crc32c_extend(crc, nk_bytes_of(frame + NK_FRAME_HEADER_BYTES,
+                                                            bytes.size - NK_FRAME_HEADER_BYTES)));
+    enum nk_err expected = NK_OK;
+    if (nk_get_u16(frame) != 0x4B4E) {
+        expected = NK_CORRUPT;
+    } else if (frame[2] > NK_FRAME_VERSION) {
+        expected = NK_FORMAT_TOO_NEW;
+    } else if (frame[2] < NK_FRAME_VERSION || frame[3] == 0 || frame[3] >= NK_FRAME_TYPE_LIMIT) {
+        expected = NK_CORRUPT;
+    }
+    NK_ASSERT(check_frame(nk_bytes_of(frame, bytes.size)) == expected);
+    nk_free(frame);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct nk_bytes bytes = nk_bytes_of(data, size);
-    check_frame(bytes);
+    (void)check_frame(bytes);
+    check_sealed(bytes);
     if (size > 0) {
         check_message(types[data[0] % NK_COUNT_OF(types)], nk_bytes_of(data + 1, size - 1));
     }
