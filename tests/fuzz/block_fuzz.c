@@ -58,34 +58,99 @@ static bool well_formed(struct nk_bytes raw, size_t *out_count)
     }
 }
 
-/* The first entry at or after `key`, by walking. */
-static enum nk_err walk_to(struct nk_bytes raw, struct nk_bytes key,
-                           struct lsm_block_cursor *cursor)
+/* Where the entries of a good block are, in order. */
+static uint32_t offsets[1 << 16];
+
+static size_t find_offsets(struct nk_bytes raw)
 {
-    enum nk_err err = lsm_block_open(cursor, raw);
-    do {
-        err = err == NK_OK ? lsm_block_next(cursor) : err;
-    } while (err == NK_OK && nk_bytes_compare(lsm_block_key(cursor), key) < 0);
-    return err;
+    static struct lsm_block_cursor cursor;
+    size_t count = 0;
+    if (lsm_block_open(&cursor, raw) != NK_OK) {
+        return 0;
+    }
+    while (lsm_block_next(&cursor) == NK_OK) {
+        NK_ASSERT(count < NK_COUNT_OF(offsets));
+        offsets[count++] = (uint32_t)cursor.offset;
+    }
+    return count;
 }
 
-static void seek(struct nk_bytes raw, struct nk_bytes key, bool good)
+/* Back from the last entry: each step leads to an earlier one, in a good block to the one before.
+ */
+static void walk_back(struct nk_bytes raw, bool good, size_t count)
 {
-    static struct lsm_block_cursor sought;
-    static struct lsm_block_cursor walked;
-    enum nk_err err = lsm_block_open(&sought, raw);
+    static struct lsm_block_cursor cursor;
+    enum nk_err err = lsm_block_open(&cursor, raw);
     if (err == NK_OK) {
-        err = lsm_block_seek(&sought, key);
+        err = lsm_block_last(&cursor);
     }
-    NK_ASSERT(err == NK_OK || err == NK_NOT_FOUND || err == NK_CORRUPT);
-    if (!good) {
-        return;
+    size_t left = count;
+    while (err == NK_OK) {
+        size_t at = cursor.offset;
+        NK_ASSERT(at < cursor.next_offset);
+        NK_ASSERT(cursor.next_offset <= cursor.entries.size);
+        if (good) {
+            NK_ASSERT(left > 0);
+            NK_ASSERT(at == offsets[--left]);
+        }
+        err = lsm_block_prev(&cursor);
+        if (err == NK_OK) {
+            NK_ASSERT(cursor.offset < at);
+        }
     }
-    NK_ASSERT(err == walk_to(raw, key, &walked));
+    NK_ASSERT(err == NK_NOT_FOUND || err == NK_CORRUPT);
+    if (good) {
+        NK_ASSERT(err == NK_NOT_FOUND);
+        NK_ASSERT(left == 0);
+    }
+}
+
+/* How many entries are before `key`, or equal where `equal`, by walking. */
+static size_t count_before(struct nk_bytes raw, struct nk_bytes key, bool equal)
+{
+    static struct lsm_block_cursor cursor;
+    size_t count = 0;
+    NK_ASSERT(lsm_block_open(&cursor, raw) == NK_OK);
+    while (lsm_block_next(&cursor) == NK_OK &&
+           nk_bytes_compare(lsm_block_key(&cursor), key) < (equal ? 1 : 0)) {
+        count++;
+    }
+    return count;
+}
+
+static void check_sought(struct nk_bytes raw, const struct lsm_block_cursor *sought,
+                         enum nk_err err, size_t expected, size_t count)
+{
+    NK_ASSERT(err == (expected < count ? NK_OK : NK_NOT_FOUND));
     if (err == NK_OK) {
-        NK_ASSERT(nk_bytes_equal(lsm_block_key(&sought), lsm_block_key(&walked)));
-        NK_ASSERT(sought.value.data == walked.value.data);
-        NK_ASSERT(sought.value.size == walked.value.size);
+        static struct lsm_block_cursor walked;
+        NK_ASSERT(sought->offset == offsets[expected]);
+        NK_ASSERT(lsm_block_open(&walked, raw) == NK_OK);
+        for (size_t i = 0; i <= expected; i++) {
+            NK_ASSERT(lsm_block_next(&walked) == NK_OK);
+        }
+        NK_ASSERT(nk_bytes_equal(lsm_block_key(sought), lsm_block_key(&walked)));
+        NK_ASSERT(sought->value.data == walked.value.data);
+        NK_ASSERT(sought->value.size == walked.value.size);
+    }
+}
+
+static void seek(struct nk_bytes raw, struct nk_bytes key, bool good, size_t count)
+{
+    static struct lsm_block_cursor cursor;
+    for (int how = 0; how < 3; how++) { /* at or after; before; before or equal */
+        bool equal = how == 2;
+        enum nk_err err = lsm_block_open(&cursor, raw);
+        if (err == NK_OK) {
+            err =
+                how == 0 ? lsm_block_seek(&cursor, key) : lsm_block_seek_back(&cursor, key, equal);
+        }
+        NK_ASSERT(err == NK_OK || err == NK_NOT_FOUND || err == NK_CORRUPT);
+        if (good) {
+            size_t before = count_before(raw, key, equal);
+            size_t expected = how == 0 ? before : before > 0 ? before - 1 : count;
+            check_sought(raw, &cursor, err, expected, count);
+        }
     }
 }
 
@@ -93,6 +158,10 @@ static void fuzz_bytes(struct nk_bytes raw)
 {
     size_t count = 0;
     bool good = well_formed(raw, &count);
+    if (good) {
+        NK_ASSERT(find_offsets(raw) == count);
+    }
+    walk_back(raw, good, count);
     static struct lsm_block_cursor cursor;
     size_t step = count / SOUGHT_MAX + 1;
     if (lsm_block_open(&cursor, raw) == NK_OK) {
@@ -101,13 +170,13 @@ static void fuzz_bytes(struct nk_bytes raw)
                 uint8_t key[LSM_KEY_BYTES_MAX + 1];
                 memcpy(key, cursor.key, cursor.key_size);
                 key[cursor.key_size] = 0; /* the next possible key */
-                seek(raw, nk_bytes_of(key, cursor.key_size), good);
-                seek(raw, nk_bytes_of(key, cursor.key_size + 1), good);
+                seek(raw, nk_bytes_of(key, cursor.key_size), good, count);
+                seek(raw, nk_bytes_of(key, cursor.key_size + 1), good, count);
             }
         }
     }
-    seek(raw, nk_bytes_of(NULL, 0), good);
-    seek(raw, nk_bytes_of(raw.data, nk_min_size(raw.size, 16)), good);
+    seek(raw, nk_bytes_of(NULL, 0), good, count);
+    seek(raw, nk_bytes_of(raw.data, nk_min_size(raw.size, 16)), good, count);
 }
 
 /* --- Entries. */

@@ -157,33 +157,56 @@ static size_t key_number(struct nk_bytes bytes)
     return key;
 }
 
-static void check_walk(const struct history *history, struct lsm_view *view, struct moment moment,
-                       size_t start)
+/* One step in either direction.  `*at` is the key before which the iterator stands, between `start`
+ * and `limit`; what it leaves out on its way must be what may be gone.  False: at the end. */
+static bool check_step(const struct history *history, struct lsm_iter *iter, struct moment moment,
+                       bool forward, size_t start, size_t limit, size_t *at)
 {
-    uint8_t memory[KEY_MAX];
+    struct nk_bytes key;
+    struct nk_bytes value;
+    struct lsm_entry entry;
+    enum nk_err err = forward ? lsm_iter_next(iter, &key, &entry, &value)
+                              : lsm_iter_prev(iter, &key, &entry, &value);
+    if (err == NK_IO && history->faulty) {
+        return false;
+    }
+    NK_ASSERT(err == NK_OK || err == NK_NOT_FOUND);
+    size_t found = err == NK_OK ? key_number(key) : forward ? limit : start;
+    size_t first = forward ? *at : err == NK_OK ? found + 1 : start;
+    size_t last = forward ? found : *at;
+    NK_ASSERT(first <= last);
+    for (size_t left_out = first; left_out < last; left_out++) {
+        uint64_t n = last_of(history, left_out, moment.index);
+        NK_ASSERT(may_be_gone(history, n, moment.durable));
+    }
+    if (err != NK_OK) {
+        *at = found;
+        return false;
+    }
+    NK_ASSERT(found >= start);
+    NK_ASSERT(found < limit);
+    check(history, found, moment, err, &entry, value);
+    *at = forward ? found + 1 : found;
+    return true;
+}
+
+/* There, back again, and to and fro as the bits of `turns` say. */
+static void check_walk(const struct history *history, struct lsm_view *view, struct moment moment,
+                       size_t start, size_t limit, uint8_t turns)
+{
+    uint8_t start_memory[KEY_MAX];
+    uint8_t limit_memory[KEY_MAX];
+    struct nk_bytes unbounded = nk_bytes_of(NULL, 0);
     struct lsm_iter *iter = NULL;
-    size_t expected = start;
-    lsm_iter_open(view, key_bytes(start, memory), &iter);
-    for (;;) {
-        struct nk_bytes key;
-        struct nk_bytes value;
-        struct lsm_entry entry;
-        enum nk_err err = lsm_iter_next(iter, &key, &entry, &value);
-        if (err == NK_IO && history->faulty) {
-            break;
-        }
-        size_t found = err == NK_OK ? key_number(key) : KEYS;
-        NK_ASSERT(err == NK_OK || err == NK_NOT_FOUND);
-        NK_ASSERT(found >= expected);
-        for (; expected < found; expected++) {
-            NK_ASSERT(
-                may_be_gone(history, last_of(history, expected, moment.index), moment.durable));
-        }
-        if (err != NK_OK) {
-            break;
-        }
-        check(history, found, moment, err, &entry, value);
-        expected++;
+    size_t at = start;
+    lsm_iter_open(view, start == 0 ? unbounded : key_bytes(start, start_memory),
+                  limit == KEYS ? unbounded : key_bytes(limit, limit_memory), &iter);
+    while (check_step(history, iter, moment, true, start, limit, &at)) {
+    }
+    while (check_step(history, iter, moment, false, start, limit, &at)) {
+    }
+    for (; turns > 0; turns >>= 1) {
+        (void)check_step(history, iter, moment, turns % 2 != 0, start, limit, &at);
     }
     lsm_iter_close(&iter);
 }
@@ -194,7 +217,7 @@ static void check_all(struct history *history)
         check_get(history, key);
     }
     struct lsm_view *view = lsm_view_acquire(history->db);
-    check_walk(history, view, now(history), 0);
+    check_walk(history, view, now(history), 0, KEYS, 0x5B);
     lsm_view_release(&view);
 }
 
@@ -205,7 +228,9 @@ static void change_view(struct history *history, uint8_t argument)
         view->view = lsm_view_acquire(history->db);
         view->moment = now(history);
     } else {
-        check_walk(history, view->view, view->moment, argument / VIEWS_MAX % KEYS);
+        size_t start = argument / VIEWS_MAX % KEYS;
+        size_t limit = start + (size_t)argument / 8 % (KEYS - start + 1);
+        check_walk(history, view->view, view->moment, start, limit, argument);
         if (argument & 0x80) {
             lsm_view_release(&view->view);
         }

@@ -83,28 +83,40 @@ static enum nk_err get(struct rig *rig, struct lsm_table *table, struct nk_bytes
 
 /* --- Bytes. */
 
-static void read_hostile(struct rig *rig, struct lsm_table *table)
+static void walk_hostile(struct rig *rig, struct lsm_table *table, bool forward)
 {
+    static struct lsm_table_cursor cursor;
     struct lsm_entry entry;
     struct nk_buf value = {0};
-    (void)get(rig, table, nk_bytes_of("k", 1), &entry, &value);
-    static struct lsm_table_cursor cursor;
-    enum nk_err err = lsm_table_cursor_open(&cursor, table, nk_bytes_of(NULL, 0));
+    uint64_t blocks_max = nk_counter_get(&rig->stats.read_blocks) + BLOCKS_MAX;
+    lsm_table_cursor_init(&cursor, table);
+    enum nk_err err = forward ? lsm_table_cursor_seek(&cursor, nk_bytes_of(NULL, 0))
+                              : lsm_table_cursor_seek_back(&cursor, NULL, false);
     for (size_t i = 0;
-         err == NK_OK && i < STEPS_MAX && nk_counter_get(&rig->stats.read_blocks) < BLOCKS_MAX;
+         err == NK_OK && i < STEPS_MAX && nk_counter_get(&rig->stats.read_blocks) < blocks_max;
          i++) {
-        struct nk_bytes key = lsm_block_key(&cursor.at_data);
+        struct nk_bytes key = lsm_table_cursor_key(&cursor);
         NK_ASSERT(key.size <= LSM_KEY_BYTES_MAX);
         if (i % 16 == 0) {
             (void)get(rig, table, key, &entry, &value);
         }
-        err = lsm_table_cursor_next(&cursor);
+        err = forward ? lsm_table_cursor_next(&cursor) : lsm_table_cursor_prev(&cursor);
     }
     if (err != NK_OK && err != NK_NOT_FOUND) {
         check_fault(rig, err);
     }
     lsm_table_cursor_close(&cursor);
     nk_buf_deinit(&value);
+}
+
+static void read_hostile(struct rig *rig, struct lsm_table *table)
+{
+    struct lsm_entry entry;
+    struct nk_buf value = {0};
+    (void)get(rig, table, nk_bytes_of("k", 1), &entry, &value);
+    nk_buf_deinit(&value);
+    walk_hostile(rig, table, true);
+    walk_hostile(rig, table, false);
 }
 
 static void fuzz_file(struct nk_bytes file)
@@ -377,32 +389,40 @@ static void check_gets(struct rig *rig, struct lsm_table *table, size_t count, b
     nk_buf_deinit(&value);
 }
 
-/* From `start` on, where record `first` is the first at or after it. */
+/* Walks from where the cursor is to the end in its direction.  `left` records are to come, the next
+ * of them number `at`. */
+static void check_way(struct rig *rig, struct lsm_table_cursor *cursor, enum nk_err err,
+                      bool forward, size_t at, size_t left, bool changed)
+{
+    for (; left > 0 && err == NK_OK; left--) {
+        const struct record *record = &records[at];
+        NK_ASSERT(nk_bytes_equal(lsm_table_cursor_key(cursor),
+                                 nk_bytes_of(record->key, record->key_size)));
+        check_same(record, &cursor->entry, cursor->value);
+        err = forward ? lsm_table_cursor_next(cursor) : lsm_table_cursor_prev(cursor);
+        at += forward ? 1 : (size_t)-1;
+    }
+    /* The end comes when it should, and nothing is left out silently. */
+    NK_ASSERT(err == (left == 0 ? NK_NOT_FOUND : NK_CORRUPT) || (changed && err == NK_CORRUPT));
+    if (err == NK_CORRUPT) {
+        check_fault(rig, err);
+    }
+}
+
+/* From `start` on and from it back, where record `first` is the first at or after it. */
 static void check_walk(struct rig *rig, struct lsm_table *table, struct nk_bytes start,
                        size_t first, size_t count, bool changed)
 {
     static struct lsm_table_cursor cursor;
     enum nk_err err = lsm_table_cursor_open(&cursor, table, start);
-    if (first < count) {
-        NK_ASSERT(err != NK_NOT_FOUND);
-    } else {
-        NK_ASSERT(err != NK_OK);
-    }
-    for (size_t i = first; i < count && err == NK_OK; i++) {
-        NK_ASSERT(nk_bytes_equal(lsm_block_key(&cursor.at_data),
-                                 nk_bytes_of(records[i].key, records[i].key_size)));
-        check_same(&records[i], &cursor.entry, cursor.value);
-        err = lsm_table_cursor_next(&cursor);
-        if (i + 1 == count) {
-            NK_ASSERT(err != NK_OK);
-        } else {
-            NK_ASSERT(err != NK_NOT_FOUND);
-        }
-    }
-    NK_ASSERT(err == NK_NOT_FOUND || (changed && err == NK_CORRUPT));
-    if (err == NK_CORRUPT) {
-        check_fault(rig, err);
-    }
+    check_way(rig, &cursor, err, true, first, count - first, changed);
+    err = lsm_table_cursor_seek_back(&cursor, &start, false);
+    check_way(rig, &cursor, err, false, first - 1, first, changed);
+    bool is_first = first < count &&
+                    nk_bytes_equal(start, nk_bytes_of(records[first].key, records[first].key_size));
+    size_t before = first + is_first;
+    err = lsm_table_cursor_seek_back(&cursor, &start, true);
+    check_way(rig, &cursor, err, false, before - 1, before, changed);
     lsm_table_cursor_close(&cursor);
 }
 
