@@ -32,7 +32,8 @@ METRICS = {  # of the contract; those of the other processes are checked by what
 # What promtool would name otherwise than the contract.  It ends with 3 for matters of taste and
 # with 1 for what it cannot read.
 PROMTOOL_TASTE = (r"(?:kv_request_duration|raft_commit|raft_apply|read_index|wal_fsync|swim_rtt|"
-                  r"swim_gossip_latency|lsm_compaction_duration)_ms metric names should not contain abbreviated units",
+                  r"swim_gossip_latency|lsm_compaction_duration)_ms metric names should not "
+                  r"contain abbreviated units",
                   r"(?:lsm_sstable|wal_segment)_count non-histogram and non-summary metrics should "
                   r'not have "_count" suffix')
 EVERY_PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
