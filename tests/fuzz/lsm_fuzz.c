@@ -1,5 +1,6 @@
 /* Operations on one database, on files in memory: writes, flushes and compactions in slices, views,
- * failing calls, a full disk, kills and power losses, in the order that the input says.
+ * checkpoints, failing calls, a full disk, kills and power losses, in the order that the input
+ * says.
  *
  * The owner's log is the model: entry n is what was written and at what time of the owner.  Every
  * key says what its last entry says; only what is dead at the durable position may be gone.  A view
@@ -137,13 +138,14 @@ static struct moment now(const struct history *history)
     return (struct moment){history->index, history->durable};
 }
 
-static void check_get(struct history *history, size_t key)
+static void check_get(const struct history *history, struct lsm_db *db, size_t key,
+                      struct moment moment)
 {
     uint8_t memory[KEY_MAX];
     struct lsm_entry entry;
     struct nk_buf value = {0};
-    enum nk_err err = lsm_get(history->db, key_bytes(key, memory), LSM_DISK, &entry, &value);
-    check(history, key, now(history), err, &entry, nk_buf_bytes(&value));
+    enum nk_err err = lsm_get(db, key_bytes(key, memory), LSM_DISK, &entry, &value);
+    check(history, key, moment, err, &entry, nk_buf_bytes(&value));
     nk_buf_deinit(&value);
 }
 
@@ -214,7 +216,7 @@ static void check_walk(const struct history *history, struct lsm_view *view, str
 static void check_all(struct history *history)
 {
     for (size_t key = 0; key < KEYS; key++) {
-        check_get(history, key);
+        check_get(history, history->db, key, now(history));
     }
     struct lsm_view *view = lsm_view_acquire(history->db);
     check_walk(history, view, now(history), 0, KEYS, 0x5B);
@@ -278,7 +280,9 @@ static void write_entry(struct history *history, uint8_t argument)
 static void open_database(struct history *history)
 {
     lsm_engine_open(&history->fs, &options, &history->engine);
-    enum nk_err err = lsm_open(history->engine, "d/e", &history->db, NULL);
+    enum nk_err err = lsm_remove(history->engine, "c"); /* what is left of a checkpoint */
+    NK_ASSERT(err == NK_OK);
+    err = lsm_open(history->engine, "d/e", &history->db, NULL);
     NK_ASSERT(err == NK_OK);
     struct lsm_version applied;
     struct nk_bytes state;
@@ -333,6 +337,53 @@ static void end_life(struct history *history, uint8_t how)
     sim_fs_limit_space(history->sim, UINT64_MAX);
     history->faulty = false;
     open_database(history);
+}
+
+/* ---- Checkpoints ---- */
+
+static enum nk_err write_checkpoint(struct history *history)
+{
+    struct lsm_checkpoint *checkpoint = lsm_checkpoint_begin(history->db);
+    struct lsm_version applied;
+    struct nk_bytes state;
+    lsm_checkpoint_applied(checkpoint, &applied, &state);
+    NK_ASSERT(applied.index == history->durable);
+    enum nk_err err = lsm_checkpoint_write(checkpoint, "c");
+    lsm_checkpoint_end(&checkpoint);
+    return err;
+}
+
+/* The checkpoint is a database like any other, at the durable position. */
+static enum nk_err check_checkpoint(const struct history *history)
+{
+    struct lsm_db *db = NULL;
+    enum nk_err err = lsm_open(history->engine, "c", &db, NULL);
+    if (err != NK_OK) {
+        return err;
+    }
+    struct lsm_version applied;
+    struct nk_bytes state;
+    lsm_applied(db, &applied, &state);
+    NK_ASSERT(applied.index == history->durable);
+    for (size_t key = 0; key < KEYS; key++) {
+        check_get(history, db, key, (struct moment){history->durable, history->durable});
+    }
+    lsm_close(&db);
+    return NK_OK;
+}
+
+static void make_checkpoint(struct history *history)
+{
+    enum nk_err err = write_checkpoint(history);
+    if (err == NK_OK) {
+        err = check_checkpoint(history);
+    }
+    enum nk_err removed = lsm_remove(history->engine, "c");
+    if (err != NK_OK || removed != NK_OK) {
+        NK_ASSERT(history->faulty);
+        NK_ASSERT(err == NK_OK || err == NK_IO || err == NK_NO_SPACE);
+        end_life(history, 1);
+    }
 }
 
 /* ---- Work ---- */
@@ -425,7 +476,7 @@ static void operate(struct history *history, uint8_t operation, uint8_t argument
         change_view(history, argument);
         break;
     case 5:
-        check_get(history, argument % KEYS);
+        check_get(history, history->db, argument % KEYS, now(history));
         break;
     case 6:
         sim_fs_limit_space(history->sim, UINT64_MAX);
@@ -438,6 +489,9 @@ static void operate(struct history *history, uint8_t operation, uint8_t argument
     case 9:
     case 10:
         work(history, argument);
+        break;
+    case 11:
+        make_checkpoint(history);
         break;
     default:
         write_entry(history, argument);
