@@ -1,8 +1,9 @@
 /* One database in use from all sides, on a real disk: the loop writes, commits, hands out work and
- * takes snapshots; workers flush, compact, read and walk.  Run under TSan.
+ * takes snapshots; workers flush, compact, write checkpoints, read and walk.  Run under TSan.
  *
  * What must hold: a snapshot shows exactly what was committed when it was taken, however much was
- * written, flushed and thrown away since; and everything is there after the next open.
+ * written, flushed and thrown away since; so does a checkpoint; and everything is there after the
+ * next open.
  *
  * Log entry n writes key n * STRIDE % KEYS, so what a snapshot must show needs no bookkeeping: the
  * last n at or below its index that is that key's. */
@@ -30,6 +31,7 @@
 #define VIEWS_MAX     4 /* kept for long */
 #define VALUE_BYTES   400
 #define DIRECTORY     "lsm/shard-3"
+#define CHECKPOINT    "lsm/checkpoint"
 
 struct stress;
 
@@ -48,6 +50,12 @@ struct work {
     struct lsm_db *db;
 };
 
+struct checkpoint {
+    struct nk_job job;
+    struct lsm_checkpoint *checkpoint; /* NULL: none is under way */
+    uint64_t index;
+};
+
 struct stress {
     struct nk_clock clock;
     struct nk_fs fs;
@@ -63,6 +71,8 @@ struct stress {
     struct lsm_view *kept[VIEWS_MAX];
     uint64_t kept_index[VIEWS_MAX];
     size_t reads_done;
+    struct checkpoint checkpoint;
+    size_t checkpoints_done;
     size_t works_running;
     _Atomic size_t walked; /* records */
     bool ending;
@@ -275,6 +285,44 @@ static void hand_out_reads(void)
     }
 }
 
+static void checkpoint_run(struct nk_job *job)
+{
+    struct checkpoint *checkpoint = NK_CONTAINER_OF(job, struct checkpoint, job);
+    enum nk_err err = lsm_checkpoint_write(checkpoint->checkpoint, CHECKPOINT);
+    NK_ASSERT(err == NK_OK);
+}
+
+/* Opens it beside the database, reads some of it, and removes it. */
+static void checkpoint_done(struct nk_job *job)
+{
+    struct checkpoint *checkpoint = NK_CONTAINER_OF(job, struct checkpoint, job);
+    lsm_checkpoint_end(&checkpoint->checkpoint);
+    struct lsm_db *db = NULL;
+    enum nk_err err = lsm_open(stress.engine, CHECKPOINT, &db, NULL);
+    NK_ASSERT(err == NK_OK);
+    NK_ASSERT(lsm_durable_index(db) == checkpoint->index);
+    struct lsm_view *view = lsm_view_acquire(db);
+    check_walk(view, checkpoint->index, nk_prng_below(&stress.prng, KEYS), 200);
+    lsm_view_release(&view);
+    lsm_close(&db);
+    err = lsm_remove(stress.engine, CHECKPOINT);
+    NK_ASSERT(err == NK_OK);
+    stress.checkpoints_done++;
+}
+
+static void begin_checkpoint(void)
+{
+    struct checkpoint *checkpoint = &stress.checkpoint;
+    if (checkpoint->checkpoint != NULL) {
+        return;
+    }
+    checkpoint->job = (struct nk_job){.run = checkpoint_run, .done = checkpoint_done};
+    checkpoint->checkpoint = lsm_checkpoint_begin(stress.db);
+    checkpoint->index = lsm_durable_index(stress.db);
+    enum nk_err err = nk_worker_submit(&stress.worker, NK_LANE_BACKGROUND, &checkpoint->job);
+    NK_ASSERT(err == NK_OK);
+}
+
 static bool in_use(const struct lsm_view *view)
 {
     for (size_t i = 0; i < READS_MAX; i++) {
@@ -305,7 +353,7 @@ static bool idle(void)
             return false;
         }
     }
-    return stress.works_running == 0;
+    return stress.works_running == 0 && stress.checkpoint.checkpoint == NULL;
 }
 
 static void wait_for_jobs(uint64_t seen)
@@ -342,6 +390,9 @@ static void run_loop(void)
         hand_out_work();
         if (!stress.ending) {
             hand_out_reads();
+        }
+        if (!stress.ending && nk_prng_chance(&stress.prng, 10000)) {
+            begin_checkpoint();
         }
         if (nk_prng_chance(&stress.prng, 50000)) {
             exchange_kept();
@@ -438,10 +489,10 @@ int main(void)
     lsm_get_shape(stress.db, &shape);
     struct lsm_stats *stats = lsm_engine_stats(stress.engine);
     (void)printf("%u entries, %zu reads, %zu records walked, %llu flushes, %zu tables at the end, "
-                 "%llu cache hits, %llu misses\n",
+                 "%zu checkpoints, %llu cache hits, %llu misses\n",
                  ENTRIES, stress.reads_done, atomic_load(&stress.walked),
                  (unsigned long long)nk_counter_get(&stats->flushes), shape.table_count,
-                 (unsigned long long)nk_counter_get(&stats->cache_hits),
+                 stress.checkpoints_done, (unsigned long long)nk_counter_get(&stats->cache_hits),
                  (unsigned long long)nk_counter_get(&stats->cache_misses));
     lsm_close(&stress.db);
     lsm_engine_close(&stress.engine);
