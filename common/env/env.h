@@ -19,5 +19,6 @@ struct nk_env {
     struct nk_worker worker;
     struct nk_log log;
     struct nk_meta meta;
-    uint64_t random_seed; /* different at each start in production */
+    uint64_t random_seed;    /* different at each start in production */
+    uint64_t open_files_max; /* that the process may have; 0: unknown */
 };

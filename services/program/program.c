@@ -143,6 +143,7 @@ static enum nk_err open_machine(struct process *process, struct nk_text *reason)
         return err;
     }
     process->file_max = env_posix_raise_file_limit();
+    process->env.open_files_max = process->file_max;
     struct env_posix_log_options log = {
         .fd = STDERR_FILENO,
         .json = config->log.format == NK_CONFIG_LOG_JSON,

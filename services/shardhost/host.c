@@ -25,7 +25,8 @@
 
 #define HOUSEKEEPING_US       NK_US_PER_SEC
 #define ROUND_RETRY_US        NK_US_PER_SEC /* after a full disk */
-#define WORK_SLICES           4             /* in a table: so often a flush can come in between */
+#define TABLES_PART_OF_FILES  2
+#define WORK_SLICES           4 /* in a table: so often a flush can come in between */
 
 /* Beyond it cold memtables that hold segments are flushed. */
 #define LOG_SEGMENTS_CALM     ((int64_t)4)
@@ -691,6 +692,7 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
             .block_cache_bytes = config->lsm.block_cache_bytes,
             .filter_bits_per_key = config->lsm.filter_bits_per_key,
             .compression = (enum lsm_compression)config->lsm.compression,
+            .open_files_max = context->env->open_files_max / TABLES_PART_OF_FILES,
             .table_bytes = config->lsm.table_bytes,
             .fanout = config->lsm.fanout,
             .level_count = config->lsm.max_levels,

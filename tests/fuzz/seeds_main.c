@@ -85,6 +85,7 @@ struct rig {
     struct nk_fs fs;
     struct lsm_stats stats;
     struct lsm_io io;
+    struct lsm_files files;
     struct lsm_fault_box faults;
 };
 
@@ -93,7 +94,8 @@ static void rig_init(struct rig *rig)
     memset(rig, 0, sizeof *rig);
     rig->sim = sim_fs_new(1);
     rig->fs = sim_fs_handle(rig->sim);
-    rig->io = (struct lsm_io){.fs = &rig->fs, .stats = &rig->stats};
+    rig->io = (struct lsm_io){.fs = &rig->fs, .files = &rig->files, .stats = &rig->stats};
+    lsm_files_init(&rig->files, &rig->fs, 4);
     lsm_cache_open(NK_MIB, &rig->stats, &rig->io.cache);
     lsm_fault_init(&rig->faults);
     enum nk_err err = nk_fs_mkdir(&rig->fs, "d");

@@ -474,6 +474,7 @@ int main(void)
         .memtable_bytes = 256 * NK_KIB,
         .write_buffer_total_bytes = NK_MIB,
         .block_cache_bytes = 256 * NK_KIB, /* so that blocks come and go */
+        .open_files_max = 8,               /* and files */
         .filter_bits_per_key = 10,
         .compression = LSM_COMPRESSION_LZ4,
         .table_bytes = 8 * NK_KIB, /* so that compactions have parts */

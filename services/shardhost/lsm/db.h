@@ -33,6 +33,7 @@ struct lsm_rate {
 
 struct lsm_engine {
     struct lsm_io io;
+    struct lsm_files files;
     struct lsm_options options;
     struct lsm_stats stats;
     struct lsm_chunk_pool chunks;

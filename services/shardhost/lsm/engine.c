@@ -10,6 +10,7 @@
 #include "common/base/assert.h"
 
 #define TABLE_BYTES_DEFAULT ((size_t)(16 * NK_MIB))
+#define OPEN_FILES_DEFAULT  4096
 #define FANOUT_DEFAULT      10
 #define L0_SLOWDOWN_DEFAULT 6
 #define L0_STOP_DEFAULT     12
@@ -18,6 +19,9 @@
 
 static void set_defaults(struct lsm_options *options)
 {
+    if (options->open_files_max == 0) {
+        options->open_files_max = OPEN_FILES_DEFAULT;
+    }
     if (options->table_bytes == 0) {
         options->table_bytes = TABLE_BYTES_DEFAULT;
     }
@@ -54,6 +58,8 @@ void lsm_engine_open(const struct nk_fs *fs, const struct lsm_options *options,
                         &engine->stats.memtable_bytes);
     engine->io.fs = fs;
     engine->io.stats = &engine->stats;
+    engine->io.files = &engine->files;
+    lsm_files_init(&engine->files, fs, engine->options.open_files_max);
     lsm_cache_open(options->block_cache_bytes, &engine->stats, &engine->io.cache);
     nk_mpsc_init(&engine->opened);
     atomic_init(&engine->database_count, 0);

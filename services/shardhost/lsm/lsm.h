@@ -38,6 +38,7 @@ struct lsm_options {
     size_t memtable_bytes;           /* cap of one memtable */
     size_t write_buffer_total_bytes; /* of memtables, over all databases of the engine */
     size_t block_cache_bytes;
+    size_t open_files_max;        /* tables open at once, over all databases; 0: 4096 */
     uint32_t filter_bits_per_key; /* 0: no filter */
     enum lsm_compression compression;
 

@@ -8,12 +8,6 @@
 
 #define READ_BYTES_ON_STACK 8192 /* a compressed block of the usual size is read without malloc */
 
-/* What is known of the file once its footer was read; constant. */
-struct opened {
-    struct nk_file *file;
-    struct lsm_footer footer;
-};
-
 struct lsm_table {
     _Atomic uint32_t references;
     const struct lsm_io *io;
@@ -22,8 +16,9 @@ struct lsm_table {
     uint64_t cache_name;
     struct lsm_trash *trash; /* NULL: the file stays */
     struct nk_mpsc_node trash_node;
-    _Atomic(struct opened *) opened; /* NULL until somebody had to read */
-    struct lsm_table_meta meta;      /* its keys are in `keys` */
+    struct lsm_open_file file;
+    _Atomic(struct lsm_footer *) footer; /* NULL until somebody had to read; then constant */
+    struct lsm_table_meta meta;          /* its keys are in `keys` */
     uint8_t keys[];
 };
 
@@ -35,7 +30,8 @@ void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fa
     size_t key_bytes = meta->smallest.size + meta->largest.size;
     struct lsm_table *table = nk_alloc_zero(1, sizeof *table + key_bytes);
     atomic_init(&table->references, 1);
-    atomic_init(&table->opened, NULL);
+    atomic_init(&table->footer, NULL);
+    lsm_open_file_init(&table->file);
     table->io = io;
     table->directory = directory;
     table->faults = faults;
@@ -54,17 +50,10 @@ struct lsm_table *lsm_table_hold(struct lsm_table *table)
     return table;
 }
 
-static void close_opened(const struct lsm_io *io, struct opened *opened)
-{
-    if (opened != NULL) {
-        nk_fs_close(io->fs, &opened->file);
-        nk_free(opened);
-    }
-}
-
 static void close_table(struct lsm_table *table)
 {
-    close_opened(table->io, atomic_load_explicit(&table->opened, memory_order_relaxed));
+    lsm_files_remove(table->io->files, &table->file);
+    nk_free(atomic_load_explicit(&table->footer, memory_order_relaxed));
 }
 
 void lsm_table_release(struct lsm_table **table)
@@ -126,79 +115,90 @@ enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t o
     return lsm_fault_set(table->faults, err, table->directory, name, offset, what);
 }
 
+/* Opens the file, unless it is; pinned. */
+static enum nk_err pin_file(struct lsm_table *table, struct nk_file **out_file)
+{
+    *out_file = lsm_open_file_pin(&table->file);
+    if (*out_file != NULL) {
+        return NK_OK;
+    }
+    char path[NK_PATH_BYTES_MAX];
+    char name[LSM_FILE_NAME_BYTES_MAX];
+    struct nk_file *file = NULL;
+    lsm_table_name(table->meta.number, name);
+    lsm_path(table->directory, name, path);
+    enum nk_err err = nk_fs_open(table->io->fs, path, NK_FS_READ, &file);
+    if (err != NK_OK) {
+        return lsm_table_fault(table, err == NK_NOT_FOUND ? NK_CORRUPT : NK_IO, 0,
+                               "cannot open table");
+    }
+    *out_file = lsm_files_add(table->io->files, &table->file, &file);
+    return NK_OK;
+}
+
 /* All of `size` bytes at `offset`; a shorter file is damaged. */
-static enum nk_err read_exactly(struct lsm_table *table, struct nk_file *file, uint64_t offset,
-                                uint8_t *out, size_t size)
+static enum nk_err read_exactly(struct lsm_table *table, uint64_t offset, uint8_t *out, size_t size)
 {
     size_t got = 0;
-    enum nk_err err = nk_fs_pread(table->io->fs, file, offset, out, size, &got);
+    struct nk_file *file = NULL;
+    enum nk_err err = pin_file(table, &file);
+    if (err != NK_OK) {
+        return err;
+    }
+    err = nk_fs_pread(table->io->fs, file, offset, out, size, &got);
+    lsm_open_file_unpin(&table->file);
     if (err != NK_OK) {
         return lsm_table_fault(table, NK_IO, offset, "cannot read table");
     }
     return got == size ? NK_OK : lsm_table_fault(table, NK_CORRUPT, offset, "table is cut short");
 }
 
-static enum nk_err read_footer(struct lsm_table *table, struct opened *opened)
+static enum nk_err read_footer(struct lsm_table *table, struct lsm_footer *footer)
 {
     uint64_t size = table->meta.size_bytes;
     if (size < LSM_FOOTER_BYTES) {
         return lsm_table_fault(table, NK_CORRUPT, 0, "table is too short");
     }
-    uint8_t footer[LSM_FOOTER_BYTES];
+    uint8_t bytes[LSM_FOOTER_BYTES];
     uint64_t offset = size - LSM_FOOTER_BYTES;
-    enum nk_err err = read_exactly(table, opened->file, offset, footer, sizeof footer);
+    enum nk_err err = read_exactly(table, offset, bytes, sizeof bytes);
     if (err != NK_OK) {
         return err;
     }
-    err = lsm_footer_decode(footer, size, &opened->footer);
+    err = lsm_footer_decode(bytes, size, footer);
     return err == NK_OK ? NK_OK : lsm_table_fault(table, err, offset, "bad footer");
 }
 
-static enum nk_err open_file(struct lsm_table *table, struct opened **out_opened)
+/* Several threads may read it at once: the first one's result is everybody's. */
+static const struct lsm_footer *set_footer(struct lsm_table *table, const struct lsm_footer *footer)
 {
-    char path[NK_PATH_BYTES_MAX];
-    char name[LSM_FILE_NAME_BYTES_MAX];
-    lsm_table_name(table->meta.number, name);
-    lsm_path(table->directory, name, path);
-    struct opened *opened = nk_alloc_zero(1, sizeof *opened);
-    enum nk_err err = nk_fs_open(table->io->fs, path, NK_FS_READ, &opened->file);
-    if (err != NK_OK) {
-        nk_free(opened);
-        return lsm_table_fault(table, err == NK_NOT_FOUND ? NK_CORRUPT : NK_IO, 0,
-                               "cannot open table");
+    struct lsm_footer *mine = nk_alloc(sizeof *mine);
+    struct lsm_footer *present = NULL;
+    *mine = *footer;
+    if (atomic_compare_exchange_strong_explicit(&table->footer, &present, mine,
+                                                memory_order_acq_rel, memory_order_acquire)) {
+        return mine;
     }
-    err = read_footer(table, opened);
-    if (err != NK_OK) {
-        close_opened(table->io, opened);
-        return err;
-    }
-    *out_opened = opened;
-    return NK_OK;
+    nk_free(mine);
+    return present;
 }
 
-/* Several threads may open at once: the first one's result is everybody's. */
 enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_reach reach,
                              const struct lsm_footer **out_footer)
 {
-    struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
-    if (opened == NULL) {
-        if (reach == LSM_MEMORY) {
-            return NK_WOULD_BLOCK;
-        }
-        struct opened *mine = NULL;
-        enum nk_err err = open_file(table, &mine);
-        if (err != NK_OK) {
-            return err;
-        }
-        if (atomic_compare_exchange_strong_explicit(&table->opened, &opened, mine,
-                                                    memory_order_acq_rel, memory_order_acquire)) {
-            opened = mine;
-        } else {
-            close_opened(table->io, mine);
-        }
+    *out_footer = atomic_load_explicit(&table->footer, memory_order_acquire);
+    if (*out_footer != NULL) {
+        return NK_OK;
     }
-    *out_footer = &opened->footer;
-    return NK_OK;
+    if (reach == LSM_MEMORY) {
+        return NK_WOULD_BLOCK;
+    }
+    struct lsm_footer footer;
+    enum nk_err err = read_footer(table, &footer);
+    if (err == NK_OK) {
+        *out_footer = set_footer(table, &footer);
+    }
+    return err;
 }
 
 /* ---- Blocks ---- */
@@ -224,12 +224,10 @@ static enum nk_err unpack(struct lsm_table *table, struct lsm_handle handle, con
 static enum nk_err read_block(struct lsm_table *table, struct lsm_handle handle,
                               struct lsm_cached **out_block)
 {
-    const struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
-    NK_ASSERT(opened != NULL);
     uint8_t on_stack[READ_BYTES_ON_STACK];
     size_t size = handle.size + LSM_TRAILER_BYTES;
     uint8_t *stored = size <= sizeof on_stack ? on_stack : nk_alloc(size);
-    enum nk_err err = read_exactly(table, opened->file, handle.offset, stored, size);
+    enum nk_err err = read_exactly(table, handle.offset, stored, size);
     if (err == NK_OK) {
         err = unpack(table, handle, stored, out_block);
         nk_counter_add(&table->io->stats->read_blocks, 1);
@@ -269,9 +267,7 @@ enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle han
 
 enum nk_err lsm_table_read(struct lsm_table *table, uint64_t offset, uint8_t *out, size_t size)
 {
-    const struct opened *opened = atomic_load_explicit(&table->opened, memory_order_acquire);
-    NK_ASSERT(opened != NULL);
-    return read_exactly(table, opened->file, offset, out, size);
+    return read_exactly(table, offset, out, size);
 }
 
 enum nk_err lsm_table_unpack(struct lsm_table *table, struct lsm_handle handle,
@@ -299,12 +295,9 @@ enum nk_err lsm_table_unpack(struct lsm_table *table, struct lsm_handle handle,
 void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
                      const struct lsm_footer *footer)
 {
-    NK_ASSERT(atomic_load_explicit(&table->opened, memory_order_relaxed) == NULL);
-    struct opened *opened = nk_alloc_zero(1, sizeof *opened);
-    opened->file = *file;
-    opened->footer = *footer;
-    *file = NULL;
-    atomic_store_explicit(&table->opened, opened, memory_order_release);
+    (void)lsm_files_add(table->io->files, &table->file, file);
+    lsm_open_file_unpin(&table->file);
+    (void)set_footer(table, footer);
 }
 
 void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw)

@@ -10,11 +10,13 @@
 #include "services/shardhost/lsm/block.h"
 #include "services/shardhost/lsm/cache.h"
 #include "services/shardhost/lsm/fault.h"
+#include "services/shardhost/lsm/files.h"
 
 /* What tables need of their engine. */
 struct lsm_io {
     const struct nk_fs *fs;
     struct lsm_cache *cache;
+    struct lsm_files *files;
     struct lsm_stats *stats;
 };
 
@@ -74,11 +76,11 @@ const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table);
 
 /* ---- For the readers in table_get.c and table_cursor.c ---- */
 
-/* The footer, constant while the table is held.  Opens the file if need be. */
+/* The footer, constant while the table is held.  Reads it if need be. */
 NK_MUST_CHECK enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_reach reach,
                                            const struct lsm_footer **out_footer);
 
-/* The checked block at `handle`, held for the caller.  The footer was asked for before. */
+/* The checked block at `handle`, held for the caller. */
 NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
                                           enum lsm_cache_class class, enum lsm_reach reach,
                                           struct lsm_cached **out_block);
@@ -87,7 +89,7 @@ NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_ha
 NK_MUST_CHECK enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
                                                 struct lsm_cached **out_block);
 
-/* All of `size` bytes of the file at `offset`; the footer was asked for before.  May block. */
+/* All of `size` bytes of the file at `offset`.  May block. */
 NK_MUST_CHECK enum nk_err lsm_table_read(struct lsm_table *table, uint64_t offset, uint8_t *out,
                                          size_t size);
 

@@ -24,6 +24,7 @@ struct bed {
     struct nk_fs fs;
     struct lsm_stats stats;
     struct lsm_io io;
+    struct lsm_files files;
     struct lsm_fault_box faults;
     struct nk_prng prng;
     struct lsm_table *tables[RUNS_MAX][TABLES_MAX];
@@ -39,7 +40,8 @@ static void setup(void)
     memset(&bed, 0, sizeof bed);
     bed.sim = sim_fs_new(1);
     bed.fs = sim_fs_handle(bed.sim);
-    bed.io = (struct lsm_io){.fs = &bed.fs, .stats = &bed.stats};
+    bed.io = (struct lsm_io){.fs = &bed.fs, .files = &bed.files, .stats = &bed.stats};
+    lsm_files_init(&bed.files, &bed.fs, 2);
     lsm_cache_open(64 * NK_KIB, &bed.stats, &bed.io.cache);
     lsm_fault_init(&bed.faults);
     cr_assert_eq(nk_fs_mkdir(&bed.fs, "db"), NK_OK);

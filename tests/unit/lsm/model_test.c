@@ -410,6 +410,8 @@ static void run_seed(uint64_t seed, uint64_t steps)
     options.compression = (enum lsm_compression)nk_prng_below(&run->prng, 3);
     options.filter_bits_per_key = nk_prng_chance(&run->prng, 200000) ? 0 : 10;
     options.block_cache_bytes = nk_prng_chance(&run->prng, 300000) ? 0 : 24 << 10;
+    options.open_files_max =
+        nk_prng_chance(&run->prng, 500000) ? 0 : nk_prng_between(&run->prng, 1, 6);
     options.memtable_bytes = nk_prng_between(&run->prng, 4, 24) * NK_KIB;
     options.table_bytes = nk_prng_between(&run->prng, 1, 16) * NK_KIB;
     options.fanout = (uint32_t)nk_prng_between(&run->prng, 2, 5);
