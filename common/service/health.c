@@ -175,6 +175,17 @@ static int row_status(struct nk_health_row *row)
     return atomic_load_explicit(&row->status, memory_order_relaxed);
 }
 
+static void write_position(struct nk_json *json, const char *name, _Atomic uint64_t *position)
+{
+    uint64_t value = atomic_load_explicit(position, memory_order_relaxed);
+    nk_json_name(json, name);
+    if (value == NK_HEALTH_UNKNOWN) {
+        nk_json_null(json);
+    } else {
+        nk_json_number(json, value);
+    }
+}
+
 static void write_row(struct nk_json *json, uint32_t shard, struct nk_health_row *row, int status)
 {
     nk_json_open(json, '{');
@@ -186,10 +197,8 @@ static void write_row(struct nk_json *json, uint32_t shard, struct nk_health_row
     nk_json_bool(json, atomic_load_explicit(&row->is_leader, memory_order_relaxed));
     nk_json_name(json, "raft_term");
     nk_json_number(json, atomic_load_explicit(&row->raft_term, memory_order_relaxed));
-    nk_json_name(json, "commit_index");
-    nk_json_number(json, atomic_load_explicit(&row->commit_index, memory_order_relaxed));
-    nk_json_name(json, "last_applied");
-    nk_json_number(json, atomic_load_explicit(&row->last_applied, memory_order_relaxed));
+    write_position(json, "commit_index", &row->commit_index);
+    write_position(json, "last_applied", &row->last_applied);
     nk_json_close(json, '}');
 }
 

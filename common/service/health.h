@@ -24,12 +24,15 @@ enum nk_shard_health {
     NK_SHARD_UNAVAILABLE = 3,
 };
 
+/* A position that this process does not know: null in the JSON. */
+#define NK_HEALTH_UNKNOWN UINT64_MAX
+
 struct nk_health_row {
     _Atomic int status; /* enum nk_shard_health */
     _Atomic bool is_leader;
     _Atomic uint64_t raft_term;
-    _Atomic uint64_t commit_index;
-    _Atomic uint64_t last_applied;
+    _Atomic uint64_t commit_index; /* or NK_HEALTH_UNKNOWN */
+    _Atomic uint64_t last_applied; /* or NK_HEALTH_UNKNOWN */
 };
 
 struct nk_health_node {

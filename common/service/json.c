@@ -57,6 +57,12 @@ void nk_json_bool(struct nk_json *json, bool value)
     nk_buf_append_string(json->out, value ? "true" : "false");
 }
 
+void nk_json_null(struct nk_json *json)
+{
+    before_value(json);
+    nk_buf_append_string(json->out, "null");
+}
+
 void nk_json_text(struct nk_json *json, const char *text)
 {
     before_value(json);

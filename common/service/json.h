@@ -22,6 +22,7 @@ void nk_json_close(struct nk_json *json, char bracket);
 void nk_json_name(struct nk_json *json, const char *name); /* a name of ours: not escaped */
 void nk_json_number(struct nk_json *json, uint64_t number);
 void nk_json_bool(struct nk_json *json, bool value);
+void nk_json_null(struct nk_json *json);
 
 /* Escaped; what is not printable ASCII beyond that becomes U+FFFD, so the output is always JSON. */
 void nk_json_text(struct nk_json *json, const char *text);

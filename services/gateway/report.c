@@ -102,11 +102,13 @@ static bool show_row(struct gateway_report *report, const struct nk_cluster_shar
     return status == NK_SHARD_HEALTHY;
 }
 
-/* The positions of a shard's log are its host's to tell. */
+/* The positions of a shard's log are its host's to know and to tell. */
 static void set_row(struct nk_health_row *row, enum nk_shard_health status, uint64_t term,
                     bool is_leader)
 {
     atomic_store_explicit(&row->status, (int)status, memory_order_relaxed);
     atomic_store_explicit(&row->raft_term, term, memory_order_relaxed);
     atomic_store_explicit(&row->is_leader, is_leader, memory_order_relaxed);
+    atomic_store_explicit(&row->commit_index, NK_HEALTH_UNKNOWN, memory_order_relaxed);
+    atomic_store_explicit(&row->last_applied, NK_HEALTH_UNKNOWN, memory_order_relaxed);
 }

@@ -105,6 +105,13 @@ class Routes(harness.NodeTest):
             self.assertGreater(shard["raft_term"], 0)
             self.assertGreaterEqual(shard["commit_index"], shard["last_applied"])
 
+    def test_the_gateway_invents_no_positions(self):
+        health = json.loads(self.node.http("gateway", "GET", "/health").body)
+        self.assertGreater(len(health["shards"]), 0)
+        for shard in health["shards"]:
+            self.assertIsNone(shard["commit_index"])
+            self.assertIsNone(shard["last_applied"])
+
     def test_liveness_and_readiness(self):
         for role in harness.ROLES:
             with self.subTest(role):

@@ -114,6 +114,8 @@ Test(gateway_report, a_cluster_that_is_not_whole_is_degraded)
         struct nk_health_row *row = nk_health_row(reporting.health, 1);
         cr_expect_eq(atomic_load(&row->status), (int)cases[i].row, "case %zu", i);
         cr_expect_eq(atomic_load(&row->raft_term), 3, "case %zu", i);
+        cr_expect_eq(atomic_load(&row->commit_index), NK_HEALTH_UNKNOWN, "case %zu", i);
+        cr_expect_eq(atomic_load(&row->last_applied), NK_HEALTH_UNKNOWN, "case %zu", i);
         cr_expect_eq(atomic_load(&row->is_leader), strcmp(cases[i].leader, "n1") == 0, "case %zu",
                      i);
         cr_expect_eq(atomic_load(&nk_health_row(reporting.health, 2)->status), NK_SHARD_UNUSED);

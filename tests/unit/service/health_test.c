@@ -145,8 +145,8 @@ Test(service_health, the_json_has_every_field_of_the_contract)
         atomic_store(&row->status, (int)statuses[i]);
         atomic_store(&row->is_leader, i == 2);
         atomic_store(&row->raft_term, 10 + i);
-        atomic_store(&row->commit_index, 20 + i);
-        atomic_store(&row->last_applied, 30 + i);
+        atomic_store(&row->commit_index, i == 3 ? NK_HEALTH_UNKNOWN : 20 + i);
+        atomic_store(&row->last_applied, i == 3 ? NK_HEALTH_UNKNOWN : 30 + i);
     }
     struct nk_health_node nodes[] = {{"n1", "g1:7447", "leader"}, {"n2", "", "failed"}};
     nk_health_set_nodes(health, nodes, NK_COUNT_OF(nodes));
@@ -163,7 +163,7 @@ Test(service_health, the_json_has_every_field_of_the_contract)
                 "{\"id\":2,\"status\":\"degraded\",\"is_leader\":true,\"raft_term\":12,"
                 "\"commit_index\":22,\"last_applied\":32},"
                 "{\"id\":3,\"status\":\"unavailable\",\"is_leader\":false,\"raft_term\":13,"
-                "\"commit_index\":23,\"last_applied\":33}]}\n");
+                "\"commit_index\":null,\"last_applied\":null}]}\n");
     nk_health_close(&health);
 }
 
