@@ -82,6 +82,16 @@ static enum gossip_registered compare(const struct gossip_registration *registra
     return same ? GOSSIP_REGISTERED_SAME : GOSSIP_REGISTERED_CHANGED;
 }
 
+/* Whether a newcomer may take the place of a process whose lease runs.  The same data is locked by
+ * one process at a time, so who has it now has come after; other data is another process, whatever
+ * its session, and must not push aside the one that serves. */
+static bool may_replace(const struct nk_cluster_member *known,
+                        const struct nk_cluster_member *member)
+{
+    bool same_data = memcmp(known->cluster_id, member->cluster_id, sizeof known->cluster_id) == 0;
+    return same_data && known->session <= member->session;
+}
+
 enum nk_err gossip_registry_register(struct gossip_registry *registry,
                                      const struct nk_cluster_member *member, uint64_t now_us,
                                      enum gossip_registered *out_what)
@@ -98,7 +108,7 @@ enum nk_err gossip_registry_register(struct gossip_registry *registry,
     } else {
         /* One that is only remembered cannot defend itself: it may be long dead. */
         if (registration->here && registration->member.state == NK_MEMBER_ALIVE &&
-            registration->member.session > member->session) {
+            !may_replace(&registration->member, member)) {
             return NK_CONFLICT;
         }
         what = compare(registration, member);

@@ -92,6 +92,27 @@ Test(gossip_registry, a_registration_means_what_it_changes)
     }
 }
 
+Test(gossip_registry, other_data_replaces_a_process_only_when_its_lease_has_ended)
+{
+    struct gossip_registry registry;
+    gossip_registry_init(&registry);
+    struct nk_cluster_member serves = process("n1", "shardhost", 10);
+    struct nk_cluster_member empty = process("n1", "shardhost", 11);
+    memcpy(serves.cluster_id, "the data of ever", sizeof serves.cluster_id);
+    memcpy(empty.cluster_id, "a new directory.", sizeof empty.cluster_id);
+    enum gossip_registered what;
+    cr_assert_eq(gossip_registry_register(&registry, &serves, 0, &what), NK_OK);
+    cr_expect_eq(gossip_registry_register(&registry, &empty, 1, &what), NK_CONFLICT);
+    cr_expect_eq(gossip_registry_heartbeat(&registry, "n1", "shardhost", 10, 2), NK_OK);
+    serves.session = 12; /* started anew */
+    cr_expect_eq(gossip_registry_register(&registry, &serves, 3, &what), NK_OK);
+    cr_expect_eq(what, GOSSIP_REGISTERED_REBORN);
+    expect_expired(&registry, 3 + LEASE_US, "n1/shardhost failed;");
+    cr_expect_eq(gossip_registry_register(&registry, &empty, 3 + LEASE_US, &what), NK_OK);
+    cr_expect_eq(what, GOSSIP_REGISTERED_REBORN);
+    gossip_registry_deinit(&registry);
+}
+
 Test(gossip_registry, node_and_role_together_are_the_name)
 {
     static const char *const names[][2] = {
