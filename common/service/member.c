@@ -36,7 +36,7 @@ struct nk_member {
     struct nk_cluster_member self;
     struct nk_cluster *cluster;
     uint64_t generation;
-    uint64_t dropped;
+    struct nk_counter dropped;
     enum nk_err fault;
 
     char local_address[NK_PATH_BYTES_MAX];
@@ -112,6 +112,9 @@ void nk_member_open(const struct nk_service_context *context, const struct nk_cl
     nk_list_init(&member->unsent);
     nk_arena_init(&member->arena, 64 * NK_KIB, UPDATE_MEMORY_MAX);
     nk_buf_init(&member->frame);
+    struct nk_metric dropped = {.name = "norikv_member_frames_dropped_total",
+                                .help = "Frames from gossip that made no sense."};
+    (void)nk_registry_add_counter(context->metrics, &dropped, &member->dropped);
     *out_member = member;
 }
 
@@ -174,7 +177,7 @@ static void listen_to(struct nk_member *member, const char *address)
         net->ops->open(net->ctx, address, NK_LINK_LISTEN, &member->listen) != NK_OK) {
         /* Without the subscription the state still comes, by asking: slower, not wrong. */
         member->listen = 0;
-        member->dropped++;
+        nk_counter_add(&member->dropped, 1);
         return;
     }
     field_copy(member->listen_address, sizeof member->listen_address, address);
@@ -198,7 +201,7 @@ static void accepted(struct nk_member *member, const Norikv__Internal__V1__Regis
 {
     uint32_t lease_ms = answer->lease_ms;
     if (answer->publisher == 0 || lease_ms < LEASE_MS_MIN || lease_ms > LEASE_MS_MAX) {
-        member->dropped++;
+        nk_counter_add(&member->dropped, 1);
         return;
     }
     member->lease_us = lease_ms * NK_US_PER_MS;
@@ -240,7 +243,7 @@ static void receive_registered(struct nk_member *member,
                                const Norikv__Internal__V1__Registered *answer)
 {
     if (answer->session != member->self.session) {
-        member->dropped++;
+        nk_counter_add(&member->dropped, 1);
         return;
     }
     switch ((enum nk_err)answer->err) {
@@ -285,7 +288,7 @@ static void receive_update(struct nk_member *member,
         }
         break;
     default:
-        member->dropped++;
+        nk_counter_add(&member->dropped, 1);
         break;
     }
     ask_if_behind(member);
@@ -305,7 +308,7 @@ bool nk_member_receive(struct nk_member *member, nk_peer from, enum nk_frame_typ
         unpacked = nk_unpack(descriptor, message, &member->arena);
     }
     if (unpacked == NULL) {
-        member->dropped++;
+        nk_counter_add(&member->dropped, 1);
     } else if (type == NK_FRAME_REGISTERED) {
         receive_registered(member, (const Norikv__Internal__V1__Registered *)unpacked);
     } else {
@@ -515,9 +518,9 @@ uint64_t nk_member_generation(const struct nk_member *member)
     return member->generation;
 }
 
-uint64_t nk_member_dropped(const struct nk_member *member)
+uint64_t nk_member_dropped(struct nk_member *member)
 {
-    return member->dropped;
+    return nk_counter_get(&member->dropped);
 }
 
 enum nk_err nk_member_fault(const struct nk_member *member)

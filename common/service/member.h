@@ -10,7 +10,8 @@
 
 struct nk_member;
 
-/* `self` is what gossip shall tell the others; copied.  Borrows context. */
+/* `self` is what gossip shall tell the others; copied.  Borrows context; its metrics borrow a
+ * counter of the member, so nobody renders them after nk_member_close. */
 void nk_member_open(const struct nk_service_context *context, const struct nk_cluster_member *self,
                     struct nk_member **out_member);
 void nk_member_close(struct nk_member **member);
@@ -37,7 +38,7 @@ const struct nk_cluster *nk_member_cluster(const struct nk_member *member);
 uint64_t nk_member_generation(const struct nk_member *member);
 
 /* Frames that were for membership and made no sense. */
-uint64_t nk_member_dropped(const struct nk_member *member);
+uint64_t nk_member_dropped(struct nk_member *member);
 
 /* A second process claims this node_id and role and lives: this one must end (NK_CONFLICT). */
 enum nk_err nk_member_fault(const struct nk_member *member);

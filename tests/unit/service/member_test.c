@@ -518,6 +518,7 @@ Test(service_member, frames_that_make_no_sense_are_counted_and_change_nothing)
     telling_member(telling, "n2", "shardhost")->session = 0;
     update(&joining, telling);
     cr_expect_eq(nk_member_dropped(joining.member), ++dropped);
+    cr_expect_eq(stage_metric(&joining.stage, "norikv_member_frames_dropped_total"), dropped);
     cr_expect_eq(nk_member_generation(joining.member), generation);
     cr_expect(nk_member_registered(joining.member));
     cr_expect(
