@@ -39,6 +39,8 @@ const char *nk_err_name(enum nk_err err)
         return "no_quorum";
     case NK_EXPIRED:
         return "expired";
+    case NK_FENCED:
+        return "fenced";
     case NK_IO:
         return "io";
     case NK_CORRUPT:

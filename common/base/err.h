@@ -29,6 +29,7 @@ enum nk_err {
     NK_UNAUTHENTICATED = 15,
     NK_NO_QUORUM = 16, /* a majority of the replicas is down; nothing was done */
     NK_EXPIRED = 17,   /* the caller's deadline passed before anything was done */
+    NK_FENCED = 18, /* the shard's data is damaged here; nothing was done, and waiting is no use */
     NK_IO = 100,
     NK_CORRUPT = 101,
     NK_FORMAT_TOO_NEW = 102,

@@ -8,7 +8,7 @@ static const char *const operations[GATEWAY_OPERATION_COUNT] = {"put", "get", "d
 
 static const char *const outcomes[GATEWAY_OUTCOME_COUNT] = {
     "success", "invalid",    "conflict",  "not_leader", "unavailable",
-    "timeout", "overloaded", "cancelled", "error",
+    "timeout", "overloaded", "disk_full", "cancelled",  "error",
 };
 
 static void add_duration(struct nk_registry *registry, struct nk_histogram *histogram,
@@ -30,11 +30,13 @@ void gateway_metrics_init(struct gateway_metrics *metrics, struct nk_registry *r
         }
     }
     for (size_t op = 0; op < GATEWAY_OPERATION_COUNT; op++) {
-        add_duration(registry, &metrics->found[op], operations[op], "success", "found");
-        if (op + 1 != GATEWAY_OP_PUT) {
+        bool is_put = op + 1 == GATEWAY_OP_PUT;
+        add_duration(registry, &metrics->found[op], operations[op], "success",
+                     is_put ? "stored" : "found");
+        if (!is_put) {
             add_duration(registry, &metrics->not_found[op], operations[op], "success", "not_found");
         }
-        add_duration(registry, &metrics->failed[op], operations[op], "error", NULL);
+        add_duration(registry, &metrics->failed[op], operations[op], "error", "none");
     }
     add_gauge(registry, &metrics->epoch, "cluster_view_epoch",
               "Epoch of the cluster view that this process has.");
@@ -77,13 +79,15 @@ enum gateway_outcome gateway_outcome_of(enum nk_err err)
     case NK_UNAVAILABLE:
         return GATEWAY_OUTCOME_NOT_LEADER;
     case NK_NO_QUORUM:
+    case NK_FENCED:
         return GATEWAY_OUTCOME_UNAVAILABLE;
     case NK_TIMEOUT:
     case NK_EXPIRED:
         return GATEWAY_OUTCOME_TIMEOUT;
     case NK_BUSY:
-    case NK_NO_SPACE:
         return GATEWAY_OUTCOME_OVERLOADED;
+    case NK_NO_SPACE:
+        return GATEWAY_OUTCOME_DISK_FULL;
     case NK_CANCELLED:
         return GATEWAY_OUTCOME_CANCELLED;
     default:
@@ -91,7 +95,6 @@ enum gateway_outcome gateway_outcome_of(enum nk_err err)
     }
 }
 
-/* `result` NULL: the label is left out, which Prometheus reads as empty. */
 static void add_duration(struct nk_registry *registry, struct nk_histogram *histogram,
                          const char *operation, const char *status, const char *result)
 {
@@ -100,9 +103,7 @@ static void add_duration(struct nk_registry *registry, struct nk_histogram *hist
         .name = "kv_request_duration_ms",
         .help = "Time from a request's arrival to its answer.",
         .scale = NK_SCALE_US_AS_MS,
-        .labels = {{"operation", operation},
-                   {"status", status},
-                   {result != NULL ? "result" : NULL, result}},
+        .labels = {{"operation", operation}, {"status", status}, {"result", result}},
     };
     nk_registry_add_histogram(registry, &metric, histogram);
 }

@@ -11,9 +11,10 @@ enum gateway_outcome {
     GATEWAY_OUTCOME_INVALID,     /* the request made no sense */
     GATEWAY_OUTCOME_CONFLICT,    /* if_match */
     GATEWAY_OUTCOME_NOT_LEADER,  /* nobody to ask, nothing done */
-    GATEWAY_OUTCOME_UNAVAILABLE, /* no quorum */
+    GATEWAY_OUTCOME_UNAVAILABLE, /* no quorum; the shard is fenced */
     GATEWAY_OUTCOME_TIMEOUT,
-    GATEWAY_OUTCOME_OVERLOADED, /* also: disk full */
+    GATEWAY_OUTCOME_OVERLOADED,
+    GATEWAY_OUTCOME_DISK_FULL,
     GATEWAY_OUTCOME_CANCELLED,
     GATEWAY_OUTCOME_ERROR, /* ours */
     GATEWAY_OUTCOME_COUNT,
@@ -24,7 +25,7 @@ enum gateway_outcome {
 /* Borrowed by the registry until it is closed. */
 struct gateway_metrics {
     struct nk_counter requests[GATEWAY_OPERATION_COUNT][GATEWAY_OUTCOME_COUNT];
-    struct nk_histogram found[GATEWAY_OPERATION_COUNT];     /* success */
+    struct nk_histogram found[GATEWAY_OPERATION_COUNT];     /* success; puts: stored */
     struct nk_histogram not_found[GATEWAY_OPERATION_COUNT]; /* success; not for puts */
     struct nk_histogram failed[GATEWAY_OPERATION_COUNT];
     struct nk_gauge epoch;

@@ -25,6 +25,7 @@ enum gateway_verdict gateway_verdict_answered(const struct gateway_history *hist
     case NK_NO_QUORUM:
     case NK_EXPIRED:
     case NK_CANCELLED:
+    case NK_FENCED: /* asking again is no use: there is no other replica in this version */
         /* This attempt did nothing; a lost one before it may have. */
         return history->maybe_done ? GATEWAY_VERDICT_UNKNOWN : GATEWAY_VERDICT_ANSWER;
     default:

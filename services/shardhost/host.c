@@ -270,7 +270,14 @@ static void mind_disk(struct host *host)
     metrics_housekeeping(host, free_bytes);
 }
 
-/* Old segments stay while a memtable needs them: cold ones are flushed when they hold too many. */
+static bool is_fenced(void *ctx, uint32_t shard)
+{
+    const struct host *host = ctx;
+    return host->by_id[shard]->state == SHARD_FENCED;
+}
+
+/* Old segments stay while a memtable needs them: cold ones are flushed when they hold too many.  A
+ * fenced shard keeps its records; the others are minded past it. */
 static void mind_log(struct host *host)
 {
     if (nk_gauge_get(&raftlog_stats(host->log)->segments) <= LOG_SEGMENTS_CALM) {
@@ -278,14 +285,14 @@ static void mind_log(struct host *host)
     }
     uint32_t id;
     uint64_t index;
-    if (!raftlog_oldest_holder(host->log, &id, &index)) {
+    if (!raftlog_oldest_holder(host->log, is_fenced, host, &id, &index)) {
         return;
     }
     struct shard *shard = host->by_id[id];
     NK_ASSERT(shard != NULL);
     if (lsm_durable_index(shard->db) >= index) {
         raftlog_release(host->log, id, lsm_durable_index(shard->db));
-    } else if (!lsm_flush_pending(shard->db) && shard->state == SHARD_RUNNING) {
+    } else if (!lsm_flush_pending(shard->db)) {
         lsm_request_flush(shard->db);
     }
 }
@@ -315,6 +322,8 @@ static void mind_health(struct host *host)
                                        : "not-registered");
     if (host->fault != NK_OK) {
         nk_health_set(health, NK_UNHEALTHY, "failed");
+    } else if (host->fenced_count > 0) {
+        nk_health_set(health, NK_DEGRADED, "shard-fenced"); /* first: it does not end by itself */
     } else if (host->disk_full) {
         nk_health_set(health, NK_DEGRADED, "disk-full");
     } else {

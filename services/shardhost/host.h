@@ -124,8 +124,9 @@ struct host {
     uint64_t read_id_next;
     size_t jobs_running; /* rounds, works and reads */
 
-    bool disk_full;     /* free space is below the reserve, or a write said so */
-    uint64_t minded_us; /* last housekeeping */
+    size_t fenced_count; /* shards */
+    bool disk_full;      /* free space is below the reserve, or a write said so */
+    uint64_t minded_us;  /* last housekeeping */
     bool stopping;
     enum nk_err fault;
     char fault_reason[256];
@@ -172,7 +173,10 @@ void shard_campaign(struct shard *shard);
 /* Drops what has waited past its deadline. */
 void shard_sweep(struct shard *shard, uint64_t now_us);
 
-/* Damage was found: fails what waits and refuses everything from now on. */
+#define SHARD_FENCED_TEXT "SHARD_FENCED: the shard's data on its node is damaged"
+
+/* Damage was found: fails what waits, refuses everything from now on, and says so to gossip, in
+ * health and metrics. */
 void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing);
 
 /* Feeds one event to raft and carries out what it asks for, until it asks for nothing more. */
@@ -222,6 +226,7 @@ void metrics_shard_open(struct shard *shard);
 void metrics_shard_close(struct shard *shard);
 void metrics_shard_update(struct shard *shard, const struct raft_status *status);
 void metrics_round(struct host *host, uint64_t took_us);
+void metrics_fenced(struct shard *shard);
 void metrics_elected(struct shard *shard);
 void metrics_committed(struct shard *shard, uint64_t took_us);
 void metrics_applied(struct host *host, uint64_t took_us);

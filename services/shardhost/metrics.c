@@ -23,6 +23,7 @@ struct host_meters {
     struct nk_counter dropped_replies;
     struct nk_gauge disk_free_bytes;
     struct nk_gauge pending_requests;
+    struct nk_gauge fenced_shards;
     struct nk_histogram commit;
     struct nk_histogram apply;
     struct nk_histogram read_index;
@@ -98,6 +99,8 @@ void metrics_open(struct host *host)
                 "Answers for gateways that were gone or did not read.", &meters->dropped_replies);
     add_gauge(registry, "shardhost_pending_requests", "Requests that wait for an answer.",
               &meters->pending_requests);
+    add_gauge(registry, "shardhost_fenced_shards",
+              "Shards that serve nothing because their data is damaged.", &meters->fenced_shards);
     add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
               &meters->disk_free_bytes);
     add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
@@ -184,6 +187,16 @@ void metrics_shard_update(struct shard *shard, const struct raft_status *status)
     atomic_store_explicit(&row->raft_term, status->term, memory_order_relaxed);
     atomic_store_explicit(&row->commit_index, status->commit, memory_order_relaxed);
     atomic_store_explicit(&row->last_applied, status->applied, memory_order_relaxed);
+}
+
+void metrics_fenced(struct shard *shard)
+{
+    struct host *host = shard->host;
+    struct nk_health_row *row = nk_health_row(host->context->health, shard->id);
+    nk_gauge_set(&host->meters->fenced_shards, (int64_t)host->fenced_count);
+    nk_gauge_set(&shard->meters->leader, 0);
+    atomic_store_explicit(&row->status, NK_SHARD_UNAVAILABLE, memory_order_relaxed);
+    atomic_store_explicit(&row->is_leader, false, memory_order_relaxed);
 }
 
 void metrics_elected(struct shard *shard)

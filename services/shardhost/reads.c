@@ -64,7 +64,7 @@ static void finish(struct shard *shard, struct pending **pending, enum nk_err er
     if (err == NK_NOT_FOUND) {
         reply_missing(shard, caller);
     } else if (err != NK_OK) {
-        wire_reply(host, caller, NK_UNAVAILABLE, "shard is fenced: its data is damaged", NULL);
+        wire_reply(host, caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
         pending_free(host, pending);
         shard_fence(shard, err, "reading");
         return;
@@ -112,8 +112,7 @@ static void read_done(struct nk_job *job)
     shard->readers--;
     shard->host->jobs_running--;
     if (shard->state == SHARD_FENCED) {
-        wire_reply(shard->host, read->pending->caller, NK_UNAVAILABLE,
-                   "shard is fenced: its data is damaged", NULL);
+        wire_reply(shard->host, read->pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
         pending_free(shard->host, &read->pending);
     } else {
         finish(shard, &read->pending, read->err, &read->found, nk_buf_bytes(&read->value));

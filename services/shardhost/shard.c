@@ -81,12 +81,25 @@ static void refuse_proposed(struct shard *shard)
     while (!nk_list_empty(&shard->proposed)) {
         struct pending *pending = pending_of(shard->proposed.next);
         bool write = is_write(pending->op);
-        wire_reply(shard->host, pending->caller, write ? NK_TIMEOUT : NK_UNAVAILABLE,
-                   write ? "COMMIT_TIMEOUT: shard was fenced"
-                         : "shard is fenced: its data is damaged",
-                   NULL);
+        wire_reply(shard->host, pending->caller, write ? NK_TIMEOUT : NK_FENCED,
+                   write ? "COMMIT_TIMEOUT: shard was fenced" : SHARD_FENCED_TEXT, NULL);
         pending_free(shard->host, &pending);
     }
+}
+
+/* Who leads the shard, as far as this replica goes. */
+static void tell_gossip(struct shard *shard)
+{
+    const char *self = shard->host->config->node_id;
+    struct nk_cluster_shard info = {0};
+    info.shard = shard->id;
+    info.term = shard->term_reported;
+    (void)snprintf(info.replica_nodes[0], sizeof info.replica_nodes[0], "%s", self);
+    info.replica_count = 1;
+    if (shard->leads) {
+        (void)snprintf(info.leader_node, sizeof info.leader_node, "%s", self);
+    }
+    nk_member_report_shard(shard->host->member, &info);
 }
 
 void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
@@ -102,14 +115,16 @@ void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
                  NK_LOG_TEXT("while", while_doing), NK_LOG_TEXT("file", fault->file),
                  NK_LOG_NUMBER("offset", fault->offset),
                  NK_LOG_TEXT("what", fault->what != NULL ? fault->what : ""));
-    refuse_all(shard, &shard->waiting, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
-    refuse_all(shard, &shard->reading, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
-    refuse_all(shard, &shard->runnable, NK_UNAVAILABLE, "shard is fenced: its data is damaged");
+    refuse_all(shard, &shard->waiting, NK_FENCED, SHARD_FENCED_TEXT);
+    refuse_all(shard, &shard->reading, NK_FENCED, SHARD_FENCED_TEXT);
+    refuse_all(shard, &shard->runnable, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_proposed(shard);
     nk_heap_remove(&shard->host->timers, &shard->timer);
     lsm_hold_work(shard->db);
-    atomic_store(&nk_health_row(shard->host->context->health, shard->id)->status,
-                 NK_SHARD_UNAVAILABLE);
+    shard->leads = false;
+    tell_gossip(shard);
+    shard->host->fenced_count++;
+    metrics_fenced(shard);
 }
 
 /* ---- Answers to writes ---- */
@@ -261,16 +276,7 @@ static void report(struct shard *shard)
         }
         shard->leads = leads;
         shard->term_reported = status.term;
-        struct nk_cluster_shard info = {0};
-        info.shard = shard->id;
-        info.term = status.term;
-        (void)snprintf(info.replica_nodes[0], sizeof info.replica_nodes[0], "%s",
-                       host->config->node_id);
-        info.replica_count = 1;
-        if (leads) {
-            (void)snprintf(info.leader_node, sizeof info.leader_node, "%s", host->config->node_id);
-        }
-        nk_member_report_shard(host->member, &info);
+        tell_gossip(shard);
     }
     metrics_shard_update(shard, &status);
 }
@@ -441,8 +447,7 @@ static void serve_waiting(struct shard *shard)
         struct pending *pending = pending_of(ready.next);
         nk_list_remove(&pending->link);
         if (shard->state == SHARD_FENCED) {
-            wire_reply(host, pending->caller, NK_UNAVAILABLE,
-                       "shard is fenced: its data is damaged", NULL);
+            wire_reply(host, pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
             pending_free(host, &pending);
         } else if (pending->deadline_us <= now_us) {
             pending_free(host, &pending); /* the gateway has answered by its own clock */
@@ -468,7 +473,7 @@ void shard_request(struct shard *shard, struct caller caller,
 {
     struct host *host = shard->host;
     if (shard->state == SHARD_FENCED) {
-        wire_reply(host, caller, NK_UNAVAILABLE, "shard is fenced: its data is damaged", NULL);
+        wire_reply(host, caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
         return;
     }
     uint64_t deadline_us = host_now_us(host) + (uint64_t)request->timeout_ms * NK_US_PER_MS;

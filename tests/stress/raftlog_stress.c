@@ -92,7 +92,7 @@ static void release(struct stress *stress, uint64_t number)
     uint64_t index = stress->acknowledged[shard];
     raftlog_release(stress->log, shard, index > 50 ? index - 50 : 0);
     uint64_t holder_index;
-    if (raftlog_oldest_holder(stress->log, &shard, &holder_index)) {
+    if (raftlog_oldest_holder(stress->log, NULL, NULL, &shard, &holder_index)) {
         NK_ASSERT(holder_index <= stress->last[shard]);
     }
 }

@@ -225,13 +225,18 @@ void raftlog_ledger_drop(struct raftlog_ledger *ledger, struct raftlog_segment *
     nk_free(segment);
 }
 
-const struct raftlog_hold *raftlog_ledger_oldest_hold(const struct raftlog_ledger *ledger)
+const struct raftlog_hold *raftlog_ledger_oldest_hold(const struct raftlog_ledger *ledger,
+                                                      bool (*skip)(void *ctx, uint32_t shard),
+                                                      void *ctx)
 {
     for (struct nk_list *link = ledger->segments.next; link != ledger->segments.prev;
          link = link->next) {
         const struct raftlog_segment *segment = segment_of(link);
-        if (!nk_list_empty(&segment->holds)) {
-            return NK_CONTAINER_OF(segment->holds.next, struct raftlog_hold, of_segment);
+        for (struct nk_list *of = segment->holds.next; of != &segment->holds; of = of->next) {
+            const struct raftlog_hold *hold = NK_CONTAINER_OF(of, struct raftlog_hold, of_segment);
+            if (skip == NULL || !skip(ctx, hold->shard->id)) {
+                return hold;
+            }
         }
     }
     return NULL;

@@ -73,8 +73,11 @@ bool raftlog_ledger_state_in(const struct raftlog_segment *segment,
 /* The oldest segment, without holds and states, goes. */
 void raftlog_ledger_drop(struct raftlog_ledger *ledger, struct raftlog_segment *segment);
 
-/* A hold on the oldest segment but the newest that has any; NULL: there is none. */
-const struct raftlog_hold *raftlog_ledger_oldest_hold(const struct raftlog_ledger *ledger);
+/* A hold on the oldest segment but the newest that has any of a shard that is not to be skipped
+ * (`skip` NULL: none is); NULL: there is none. */
+const struct raftlog_hold *raftlog_ledger_oldest_hold(const struct raftlog_ledger *ledger,
+                                                      bool (*skip)(void *ctx, uint32_t shard),
+                                                      void *ctx);
 
 /* Asserts the invariants; true. */
 bool raftlog_ledger_check(const struct raftlog_ledger *ledger);

@@ -179,9 +179,10 @@ void raftlog_forget(struct raftlog *log, uint32_t shard)
     }
 }
 
-bool raftlog_oldest_holder(const struct raftlog *log, uint32_t *out_shard, uint64_t *out_index)
+bool raftlog_oldest_holder(const struct raftlog *log, bool (*skip)(void *ctx, uint32_t shard),
+                           void *ctx, uint32_t *out_shard, uint64_t *out_index)
 {
-    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&log->ledger);
+    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&log->ledger, skip, ctx);
     if (hold == NULL) {
         return false;
     }
@@ -218,7 +219,7 @@ void raftlog_describe(const struct raftlog *log, struct nk_text *out)
     }
     uint32_t shard;
     uint64_t index;
-    if (raftlog_oldest_holder(log, &shard, &index)) {
+    if (raftlog_oldest_holder(log, NULL, NULL, &shard, &index)) {
         nk_text_add(out, " held_by=");
         nk_text_add_u64(out, shard);
         nk_text_add(out, "@");

@@ -96,8 +96,10 @@ void raftlog_release(struct raftlog *log, uint32_t shard, uint64_t index);
 void raftlog_forget(struct raftlog *log, uint32_t shard);
 
 /* The shard whose unreleased entries hold the oldest closed segment, and the index to release for
- * it to go.  False: no closed segment is held. */
-bool raftlog_oldest_holder(const struct raftlog *log, uint32_t *out_shard, uint64_t *out_index);
+ * it to go.  Shards that `skip` names are passed over (NULL: none is).  False: no closed segment is
+ * held by another one. */
+bool raftlog_oldest_holder(const struct raftlog *log, bool (*skip)(void *ctx, uint32_t shard),
+                           void *ctx, uint32_t *out_shard, uint64_t *out_index);
 
 struct raftlog_stats {
     struct nk_counter records;

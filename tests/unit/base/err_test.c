@@ -32,6 +32,7 @@ static const struct err_case cases[] = {
     {NK_UNAUTHENTICATED, 15, "unauthenticated"},
     {NK_NO_QUORUM, 16, "no_quorum"},
     {NK_EXPIRED, 17, "expired"},
+    {NK_FENCED, 18, "fenced"},
     {NK_IO, 100, "io"},
     {NK_CORRUPT, 101, "corrupt"},
     {NK_FORMAT_TOO_NEW, 102, "format_too_new"},

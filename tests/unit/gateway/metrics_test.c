@@ -25,7 +25,8 @@ Test(gateway_metrics, every_outcome_has_its_word)
         {NK_TIMEOUT, "timeout"},
         {NK_EXPIRED, "timeout"},
         {NK_BUSY, "overloaded"},
-        {NK_NO_SPACE, "overloaded"},
+        {NK_NO_SPACE, "disk_full"},
+        {NK_FENCED, "unavailable"},
         {NK_CANCELLED, "cancelled"},
         {NK_IO, "error"},
         {NK_CORRUPT, "error"},
@@ -54,14 +55,14 @@ Test(gateway_metrics, durations_tell_apart_what_was_found)
         const char *response;
         const char *labels;
     } cases[] = {
-        {GATEWAY_OP_PUT, NK_OK, "", "operation=\"put\",status=\"success\",result=\"found\""},
+        {GATEWAY_OP_PUT, NK_OK, "", "operation=\"put\",status=\"success\",result=\"stored\""},
         {GATEWAY_OP_GET, NK_OK, "\x12",
          "operation=\"get\",status=\"success\",result=\"not_found\""},
         {GATEWAY_OP_GET, NK_OK, "\x10\x01",
          "operation=\"get\",status=\"success\",result=\"found\""},
         {GATEWAY_OP_DELETE, NK_OK, "\x08\x01",
          "operation=\"delete\",status=\"success\",result=\"found\""},
-        {GATEWAY_OP_GET, NK_BUSY, "", "operation=\"get\",status=\"error\""},
+        {GATEWAY_OP_GET, NK_BUSY, "", "operation=\"get\",status=\"error\",result=\"none\""},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         struct stage stage;

@@ -236,6 +236,7 @@ Test(gateway_relay, what_a_shardhost_refuses_for_good_is_told_with_its_words)
         {{NK_BUSY, "OVERLOADED: too many writes", NULL, NULL}, "OVERLOADED: too many writes"},
         {{NK_NO_SPACE, "", NULL, NULL}, "DISK_FULL"},
         {{NK_INVALID, "bad \xff\n", NULL, NULL}, "bad ??"},
+        {{NK_FENCED, "SHARD_FENCED: damaged", NULL, NULL}, "SHARD_FENCED: damaged"},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         struct relaying relaying;

@@ -31,6 +31,7 @@ Test(gateway_retry, an_answer_is_final_unless_it_says_that_nothing_was_proposed)
         {NK_NO_QUORUM, GATEWAY_VERDICT_ANSWER, GATEWAY_VERDICT_UNKNOWN},
         {NK_EXPIRED, GATEWAY_VERDICT_ANSWER, GATEWAY_VERDICT_UNKNOWN},
         {NK_CANCELLED, GATEWAY_VERDICT_ANSWER, GATEWAY_VERDICT_UNKNOWN},
+        {NK_FENCED, GATEWAY_VERDICT_ANSWER, GATEWAY_VERDICT_UNKNOWN},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         struct gateway_history history = {.op = GATEWAY_OP_PUT, .has_idempotency_key = true};

@@ -32,6 +32,7 @@ Test(gateway_status, every_outcome_has_the_status_that_clients_were_promised)
         {NK_NOT_LEADER, 14, "UNAVAILABLE", 503, "NOT_LEADER"},
         {NK_UNAVAILABLE, 14, "UNAVAILABLE", 503, "NOT_LEADER"},
         {NK_NO_QUORUM, 14, "UNAVAILABLE", 503, "QUORUM_UNAVAILABLE"},
+        {NK_FENCED, 14, "UNAVAILABLE", 503, "SHARD_FENCED"},
         {NK_UNAUTHENTICATED, 16, "UNAUTHENTICATED", 401, ""},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {

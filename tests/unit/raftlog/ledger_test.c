@@ -57,13 +57,13 @@ Test(raftlog_ledger, a_segment_is_held_until_its_last_entry_is_released, .init =
     raftlog_ledger_release(&ledger, 1, 1);
     raftlog_ledger_release(&ledger, 2, 5);
     cr_expect_eq(unheld(), 0);
-    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger);
+    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger, NULL, NULL);
     cr_assert_not_null(hold);
     cr_expect_eq(hold->shard->id, 1);
     cr_expect_eq(hold->index_max, 2);
     raftlog_ledger_release(&ledger, 1, 2);
     cr_expect_eq(unheld(), 1);
-    cr_expect_null(raftlog_ledger_oldest_hold(&ledger), "only the newest is held");
+    cr_expect_null(raftlog_ledger_oldest_hold(&ledger, NULL, NULL), "only the newest is held");
 }
 
 Test(raftlog_ledger, void_entries_hold_nothing, .init = setup, .fini = teardown)
@@ -103,7 +103,7 @@ Test(raftlog_ledger, what_was_released_before_it_was_noted_holds_nothing, .init 
     entry(1, 11);
     raftlog_ledger_release(&ledger, 1, 4);
     raftlog_ledger_grow(&ledger, 3);
-    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger);
+    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger, NULL, NULL);
     cr_assert_not_null(hold);
     cr_expect_eq(hold->segment->sequence, 2);
     cr_expect_eq(hold->index_max, 11, "releases never go back");
@@ -143,7 +143,7 @@ Test(raftlog_ledger, a_forgotten_shard_holds_nothing_and_has_no_state, .init = s
     cr_expect_not(raftlog_ledger_state_in(raftlog_ledger_unheld(&ledger), &record));
     entry(1, 1);
     raftlog_ledger_grow(&ledger, 3);
-    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger);
+    const struct raftlog_hold *hold = raftlog_ledger_oldest_hold(&ledger, NULL, NULL);
     cr_assert_not_null(hold, "its second life counts from the beginning");
     cr_expect_eq(hold->index_max, 1);
 }

@@ -341,20 +341,50 @@ Test(raftlog, the_oldest_holder_is_named_until_it_lets_go)
     uint32_t shard = 0;
     uint64_t index = 0;
     stage_entry(log, 4, 17, "cold");
-    cr_expect_not(raftlog_oldest_holder(log, &shard, &index), "no segment is closed");
+    cr_expect_not(raftlog_oldest_holder(log, NULL, NULL, &shard, &index), "no segment is closed");
     stage_bulk(log, 1, 1, 3000);
     stage_bulk(log, 1, 2, 3000);
     write_round(log);
     raftlog_release(log, 1, 1);
-    cr_expect(raftlog_oldest_holder(log, &shard, &index));
+    cr_expect(raftlog_oldest_holder(log, NULL, NULL, &shard, &index));
     cr_expect_eq(shard, 4);
     cr_expect_eq(index, 17);
     raftlog_release(log, 4, 17);
-    cr_expect_not(raftlog_oldest_holder(log, &shard, &index));
+    cr_expect_not(raftlog_oldest_holder(log, NULL, NULL, &shard, &index));
     raftlog_close(&log);
 
     log = must_open(sim, NULL);
-    cr_expect(raftlog_oldest_holder(log, &shard, &index), "releases are not remembered");
+    cr_expect(raftlog_oldest_holder(log, NULL, NULL, &shard, &index),
+              "releases are not remembered");
+    raftlog_close(&log);
+    sim_fs_free(&sim);
+}
+
+static bool is_shard_4(void *ctx, uint32_t shard)
+{
+    (void)ctx;
+    return shard == 4;
+}
+
+Test(raftlog, a_holder_that_is_skipped_hides_none_behind_it)
+{
+    struct sim_fs *sim = sim_fs_new(1);
+    struct raftlog *log = must_open(sim, NULL);
+    uint32_t shard = 0;
+    uint64_t index = 0;
+    stage_entry(log, 4, 17, "damaged");
+    stage_entry(log, 5, 3, "cold");
+    stage_bulk(log, 1, 1, 3000);
+    stage_bulk(log, 1, 2, 3000);
+    write_round(log);
+    raftlog_release(log, 1, 2);
+    cr_expect(raftlog_oldest_holder(log, is_shard_4, NULL, &shard, &index));
+    cr_expect_eq(shard, 5);
+    cr_expect_eq(index, 3);
+    raftlog_release(log, 5, 3);
+    cr_expect_not(raftlog_oldest_holder(log, is_shard_4, NULL, &shard, &index));
+    cr_expect(raftlog_oldest_holder(log, NULL, NULL, &shard, &index), "its records are kept");
+    cr_expect_eq(shard, 4);
     raftlog_close(&log);
     sim_fs_free(&sim);
 }

@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 
 #include "common/base/limits.h"
+#include "proto/norikv/internal/v1/gossip.pb-c.h"
+#include "services/shardhost/shardhost.h"
 
 #include "hosting.h"
 
@@ -135,8 +137,63 @@ Test(shardhost_shard, a_fence_leaves_writes_unknown_and_gets_undone)
     cr_assert_null(hosting_reply(&hosting, waits));
     sim_fs_fail_at(hosting.stage.fs, 1, NK_IO);
     hosting_settle(&hosting);
-    cr_expect_eq(hosting_err(&hosting, fails), NK_UNAVAILABLE);
-    cr_expect_eq(hosting_err(&hosting, waits), NK_UNAVAILABLE);
+    cr_expect_eq(hosting_err(&hosting, fails), NK_FENCED);
+    cr_expect_eq(hosting_err(&hosting, waits), NK_FENCED);
     cr_expect_eq(hosting_err(&hosting, put), NK_TIMEOUT);
+    hosting_close(&hosting);
+}
+
+/* Gossip has accepted the role, so that its reports are sent. */
+static void register_role(struct hosting *hosting)
+{
+    const struct stage_link *link = stage_link(&hosting->stage, "ipc:///data/run/gossip.bus");
+    cr_assert_not_null(link);
+    Norikv__Internal__V1__Registered answer;
+    norikv__internal__v1__registered__init(&answer);
+    answer.session = hosting->stage.context.session;
+    answer.publisher = 50;
+    answer.lease_ms = 600000;
+    answer.listen_address = (char *)(uintptr_t) "stage://gossip.pub";
+    stage_deliver(&shardhost_role_ops, hosting->role, link->peer, NK_FRAME_REGISTERED,
+                  &answer.base);
+    hosting_settle(hosting);
+}
+
+static const char *leader_reported(struct hosting *hosting)
+{
+    const Norikv__Internal__V1__ShardReport *report =
+        (const Norikv__Internal__V1__ShardReport *)stage_sent(&hosting->stage,
+                                                              NK_FRAME_SHARD_REPORT);
+    cr_assert_not_null(report);
+    cr_assert_eq(report->n_shards, 1);
+    cr_assert_eq(report->shards[0]->shard, HOSTING_SHARD);
+    return report->shards[0]->leader_node;
+}
+
+Test(shardhost_shard, a_fenced_shard_says_so_everywhere)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    fill(&hosting);
+    register_role(&hosting);
+    struct stage *stage = &hosting.stage;
+    struct nk_health_row *row = nk_health_row(stage->context.health, HOSTING_SHARD);
+    cr_expect_str_eq(leader_reported(&hosting), "n1");
+    cr_expect_eq(stage_metric(stage, "raft_leader{shard_id=\"3\"}"), 1);
+    cr_expect_eq(stage_metric(stage, "shardhost_fenced_shards"), 0);
+    cr_expect_eq(nk_health_status(stage->context.health), NK_HEALTHY);
+    uint64_t fails = hosting_send_get(&hosting, "old", "");
+    sim_fs_fail_at(stage->fs, 1, NK_IO);
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, fails), NK_FENCED);
+    cr_expect_str_eq(leader_reported(&hosting), "");
+    cr_expect_eq(stage_metric(stage, "raft_leader{shard_id=\"3\"}"), 0);
+    cr_expect_eq(stage_metric(stage, "shardhost_fenced_shards"), 1);
+    cr_expect_eq(nk_health_status(stage->context.health), NK_DEGRADED);
+    cr_expect_eq(atomic_load(&row->status), NK_SHARD_UNAVAILABLE);
+    cr_expect_not(atomic_load(&row->is_leader));
+    uint64_t put = hosting_send_put(&hosting, "a", "1"); /* answered, not left to wait */
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, put), NK_FENCED);
     hosting_close(&hosting);
 }
