@@ -14,6 +14,9 @@
 static_assert(sizeof((struct nk_config_address *)NULL)->host > NK_ADDRESS_BYTES_MAX,
               "every host that passes the length check fits");
 
+/* With "tcp://", brackets and a port it is still an address. */
+#define HOST_BYTES_MAX (NK_ADDRESS_BYTES_MAX - (sizeof "tcp://[]:65535" - 1))
+
 static bool split(struct nk_bytes text, struct nk_bytes *out_host, struct nk_bytes *out_port,
                   bool *out_bracketed);
 static bool is_ipv6(struct nk_bytes host);
@@ -35,6 +38,11 @@ bool config_address_parse(struct nk_bytes text, struct nk_config_address *out_ad
     out_address->port = (uint16_t)number;
     out_address->ipv6 = bracketed;
     return true;
+}
+
+bool config_host_valid(struct nk_bytes text)
+{
+    return text.size > 0 && text.size <= HOST_BYTES_MAX && (is_name_or_ipv4(text) || is_ipv6(text));
 }
 
 enum nk_err nk_config_address_parse(const char *text, struct nk_config_address *out_address)
@@ -113,4 +121,44 @@ static bool is_name_or_ipv4(struct nk_bytes host)
     text[host.size] = '\0';
     struct in_addr ignored;
     return inet_pton(AF_INET, text, &ignored) == 1;
+}
+
+/* ---- What others are told ---- */
+
+bool nk_config_host_is_any(const char *host)
+{
+    struct in_addr ipv4;
+    struct in6_addr ipv6;
+    return (inet_pton(AF_INET, host, &ipv4) == 1 && ipv4.s_addr == INADDR_ANY) ||
+           (inet_pton(AF_INET6, host, &ipv6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&ipv6));
+}
+
+const char *nk_config_advertised_host(const char *advertise_host, const char *address,
+                                      const char *host_name)
+{
+    struct nk_config_address bound;
+    if (advertise_host[0] != '\0') {
+        return advertise_host;
+    }
+    if (nk_config_address_parse(address, &bound) != NK_OK || !nk_config_host_is_any(bound.host) ||
+        !config_host_valid(nk_bytes_of_string(host_name))) {
+        return NULL;
+    }
+    return host_name;
+}
+
+void nk_config_advertise(const char *advertise_host, const char *address, const char *host_name,
+                         struct nk_text *out_address)
+{
+    struct nk_config_address bound;
+    const char *host = nk_config_advertised_host(advertise_host, address, host_name);
+    if (host == NULL || nk_config_address_parse(address, &bound) != NK_OK) {
+        nk_text_add(out_address, address);
+        return;
+    }
+    bool ipv6 = strchr(host, ':') != NULL;
+    nk_text_add(out_address, ipv6 ? "[" : "");
+    nk_text_add(out_address, host);
+    nk_text_add(out_address, ipv6 ? "]:" : ":");
+    nk_text_add_u64(out_address, bound.port);
 }

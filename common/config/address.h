@@ -1,7 +1,10 @@
 #pragma once
 
-/* nk_config_address_parse for a text without a final NUL. */
+/* Addresses in texts without a final NUL. */
 
 #include "common/config/config.h"
 
 bool config_address_parse(struct nk_bytes text, struct nk_config_address *out_address);
+
+/* Whether `text` can be the host of an address, there with brackets if it is IPv6. */
+bool config_host_valid(struct nk_bytes text);

@@ -64,6 +64,15 @@ static const struct rule rules[] = {
      "the longest key and value together must fit into a request"},
 };
 
+/* The longest path of a socket below data_dir (nk_service_bus_address; gossip also publishes). */
+#define DATA_DIR_IPC_BYTES_MAX (CONFIG_SOCKET_PATH_BYTES_MAX - (sizeof "/run/gossip.bus.out" - 1))
+
+static bool sockets_fit(const struct nk_config *config)
+{
+    return strcmp(config->bus.addr, "ipc") != 0 ||
+           strlen(config->data_dir) <= DATA_DIR_IPC_BYTES_MAX;
+}
+
 static size_t key_named(const char *name)
 {
     size_t key = config_key_find(nk_bytes_of_string(name));
@@ -86,6 +95,16 @@ enum nk_err config_check(const struct nk_settings *settings, struct nk_config_er
         if (!rules[i].holds(&settings->values)) {
             return contradiction(settings, &rules[i], error);
         }
+    }
+    if (!sockets_fit(&settings->values)) {
+        char memory[256];
+        struct nk_text what;
+        nk_text_init(&what, memory, sizeof memory);
+        nk_text_add(&what, "is too long for data_dir; while bus.addr is ipc it must have at most ");
+        nk_text_add_u64(&what, DATA_DIR_IPC_BYTES_MAX);
+        nk_text_add(&what, " bytes, for the paths of sockets below it may not be longer");
+        return config_complain(error, &settings->origins[key_named("data_dir")],
+                               nk_bytes_of_string(settings->values.data_dir), memory);
     }
     if (settings->values.cluster.seed_nodes.count > 0) {
         return config_complain(error, &settings->origins[key_named("cluster.seed_nodes")],

@@ -13,6 +13,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/base/text.h"
 
 /* ---- The values ---- */
 
@@ -47,7 +48,8 @@ struct nk_config {
     const char *node_id;
     const char *rpc_addr;
     const char *http_addr;
-    const char *advertise_rpc_addr; /* "": rpc_addr as bound */
+    const char *advertise_rpc_addr; /* "": rpc_addr as bound, its host as advertised */
+    const char *advertise_host;     /* "": nk_config_advertised_host */
     const char *data_dir;
     struct {
         const char *addr; /* "ipc": a socket below data_dir/run; else host:port, TCP */
@@ -180,3 +182,17 @@ struct nk_config_address {
 /* Takes "host:port" apart.  NK_INVALID: it is none.  Names are not resolved. */
 NK_MUST_CHECK
 enum nk_err nk_config_address_parse(const char *text, struct nk_config_address *out_address);
+
+/* Whether somebody who listens there listens at every address: 0.0.0.0, ::. */
+bool nk_config_host_is_any(const char *host);
+
+/* The host that others are told in the place of the one of `address` (host:port as bound):
+ * `advertise_host`, the setting; if that is empty and the address is of every host, `host_name`,
+ * for nobody can connect to "0.0.0.0" of another machine.  NULL: it stays, also if `host_name` is
+ * no host. */
+const char *nk_config_advertised_host(const char *advertise_host, const char *address,
+                                      const char *host_name);
+
+/* Adds `address` with that host. */
+void nk_config_advertise(const char *advertise_host, const char *address, const char *host_name,
+                         struct nk_text *out_address);

@@ -278,6 +278,7 @@ static bool path_push(struct walk *walk, struct nk_bytes name)
 static enum nk_err open_section(struct walk *walk, const struct config_origin *origin,
                                 const yaml_event_t *value);
 static enum nk_err read_list(struct walk *walk, size_t key, const struct config_origin *origin);
+static enum nk_err read_over(struct walk *walk);
 
 static enum nk_err read_value(struct walk *walk, const struct config_origin *origin,
                               const yaml_event_t *value)
@@ -300,14 +301,38 @@ static enum nk_err read_value(struct walk *walk, const struct config_origin *ori
         return read_list(walk, key, origin);
     }
     if (value->type != YAML_SCALAR_EVENT) {
-        return config_refuse(
-            walk->error, origin, row,
-            nk_bytes_of_string(value->type == YAML_SEQUENCE_START_EVENT ? "[...]" : "{...}"));
+        enum nk_err err = read_over(walk);
+        return err != NK_OK
+                   ? err
+                   : config_refuse(walk->error, origin, row,
+                                   nk_bytes_of_string(value->type == YAML_SEQUENCE_START_EVENT
+                                                          ? "[...]"
+                                                          : "{...}"));
     }
     if (is_null(value)) {
         return config_refuse(walk->error, origin, row, text);
     }
     return config_set(walk->settings, key, origin, text, walk->error);
+}
+
+/* To the end of a value that has begun, for "[x" is no list but a mistake in YAML. */
+static enum nk_err read_over(struct walk *walk)
+{
+    size_t open = 1;
+    while (open > 0) {
+        yaml_event_t event;
+        enum nk_err err = next_event(walk, &event);
+        if (err != NK_OK) {
+            return err;
+        }
+        if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT) {
+            open++;
+        } else if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT) {
+            open--;
+        }
+        yaml_event_delete(&event);
+    }
+    return NK_OK;
 }
 
 static enum nk_err open_section(struct walk *walk, const struct config_origin *origin,

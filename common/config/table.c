@@ -44,7 +44,14 @@ static const struct config_key keys[] = {
      .fallback = "",
      .min = 1,
      .max = UINT16_MAX,
-     .help = "what clients are told to connect to; empty: rpc_addr"},
+     .help = "what clients are told to connect to; empty: advertise_host and the port of rpc_addr"},
+    {.name = "advertise_host",
+     .type = CONFIG_HOST,
+     FIELD(advertise_host),
+     .fallback = "",
+     .help =
+         "what others are told as the host of this process (gRPC, HTTP, bus on TCP); empty: the "
+         "one it listens at, or this machine's host name where that is 0.0.0.0 or [::]"},
     {.name = "data_dir",
      .type = CONFIG_PATH,
      FIELD(data_dir),

@@ -10,6 +10,7 @@ enum config_type {
     CONFIG_PATH,         /* min..max bytes, no control characters */
     CONFIG_ADDRESS,      /* host:port, min <= port <= max */
     CONFIG_BUS_ADDRESS,  /* "ipc" or host:port */
+    CONFIG_HOST,         /* a name, an IPv4 or an IPv6 address, no port, no brackets */
     CONFIG_NUMBER,       /* min..max */
     CONFIG_MS,           /* min..max, milliseconds */
     CONFIG_BYTES,        /* min..max, KiB and so on allowed */
@@ -47,9 +48,11 @@ const struct config_key *config_key_nearest(struct nk_bytes name);
 /* Whether keys exist below `name`, as below "raft". */
 bool config_key_is_section(struct nk_bytes name);
 
-#define CONFIG_KEYS_MAX       ((size_t)64)
-#define CONFIG_NAME_BYTES_MAX ((size_t)64)
-#define CONFIG_VARIABLE_BYTES (sizeof "NORIKV_" + CONFIG_NAME_BYTES_MAX)
+#define CONFIG_SOCKET_PATH_BYTES_MAX ((size_t)107) /* sun_path without its NUL */
+
+#define CONFIG_KEYS_MAX              ((size_t)64)
+#define CONFIG_NAME_BYTES_MAX        ((size_t)64)
+#define CONFIG_VARIABLE_BYTES        (sizeof "NORIKV_" + CONFIG_NAME_BYTES_MAX)
 
 /* NORIKV_ and the name in upper case, dots as '_'. */
 void config_key_variable(const struct config_key *key, char out_name[static CONFIG_VARIABLE_BYTES]);

@@ -18,8 +18,6 @@ static const struct byte_unit byte_units[] = {
     {"TiB", 1024 * NK_GIB}, {"GiB", NK_GIB}, {"MiB", NK_MIB}, {"KiB", NK_KIB}, {"", 1},
 };
 
-#define SOCKET_PATH_BYTES_MAX ((size_t)107) /* sun_path without its NUL */
-
 static void *field(const struct config_key *key, struct nk_config *config)
 {
     return (char *)config + key->offset;
@@ -86,7 +84,7 @@ void config_value_default(const struct config_key *key, struct nk_config *config
 static bool type_is_text(enum config_type type)
 {
     return type == CONFIG_NODE_ID || type == CONFIG_PATH || type == CONFIG_ADDRESS ||
-           type == CONFIG_BUS_ADDRESS;
+           type == CONFIG_BUS_ADDRESS || type == CONFIG_HOST;
 }
 
 static bool parse_number(const struct config_key *key, struct nk_bytes text,
@@ -254,6 +252,8 @@ static bool text_valid(const struct config_key *key, struct nk_bytes text)
         return text.size >= key->min && text.size <= key->max && printable(text);
     case CONFIG_BUS_ADDRESS:
         return nk_bytes_equal(text, nk_bytes_of_string("ipc")) || address_valid(key, text);
+    case CONFIG_HOST:
+        return config_host_valid(text);
     default:
         NK_ASSERT(key->type == CONFIG_ADDRESS);
         return address_valid(key, text);
@@ -281,7 +281,7 @@ bool config_item_valid(const struct config_key *key, struct nk_bytes item)
     }
     size_t prefix = sizeof ipc - 1;
     return nk_bytes_starts_with(item, nk_bytes_of_string(ipc)) && item.size > prefix &&
-           item.size <= prefix + SOCKET_PATH_BYTES_MAX && printable(item);
+           item.size <= prefix + CONFIG_SOCKET_PATH_BYTES_MAX && printable(item);
 }
 
 void config_list_set(const struct config_key *key, const struct nk_bytes *items, size_t count,
@@ -338,7 +338,7 @@ static void add_range(struct nk_text *out, const char *what, uint64_t min, uint6
                       const char *unit)
 {
     nk_text_add(out, what);
-    nk_text_add(out, " from ");
+    nk_text_add(out, "from ");
     nk_text_add_u64(out, min);
     nk_text_add(out, " to ");
     nk_text_add_u64(out, max);
@@ -377,28 +377,31 @@ void config_value_expected(const struct config_key *key, struct nk_text *out)
         add_range(out, "", key->min, key->max, " characters of A-Z, a-z, 0-9, dot, _ and -");
         break;
     case CONFIG_PATH:
-        add_range(out, "a path of", key->min, key->max,
+        add_range(out, "a path of ", key->min, key->max,
                   " bytes of UTF-8 without control characters");
         break;
     case CONFIG_ADDRESS:
     case CONFIG_ADDRESS_LIST:
         add_list_of(key, out);
         nk_text_add(out, "host:port or [ipv6]:port");
-        add_range(out, ", port", key->min, key->max, "");
+        add_range(out, ", port ", key->min, key->max, "");
         break;
     case CONFIG_BUS_ADDRESS:
         nk_text_add(out, "ipc, or host:port or [ipv6]:port");
-        add_range(out, ", port", key->min, key->max, "");
+        add_range(out, ", port ", key->min, key->max, "");
+        break;
+    case CONFIG_HOST:
+        nk_text_add(out, "a host name, an IPv4 or an IPv6 address, without a port");
         break;
     case CONFIG_LINK_LIST:
         add_list_of(key, out);
         nk_text_add(out, "tcp://host:port or ipc://path");
         break;
     case CONFIG_NUMBER:
-        add_range(out, "a whole number", key->min, key->max, "");
+        add_range(out, "a whole number ", key->min, key->max, "");
         break;
     case CONFIG_MS:
-        add_range(out, "a whole number of milliseconds", key->min, key->max, "");
+        add_range(out, "a whole number of milliseconds ", key->min, key->max, "");
         break;
     case CONFIG_BYTES:
         nk_text_add(out, "a size from ");

@@ -88,3 +88,46 @@ Test(config_address, the_longest_has_255_bytes)
     text[255] = '1';
     cr_expect_eq(nk_config_address_parse(text, &address), NK_INVALID);
 }
+
+Test(config_address, listening_everywhere_is_told_from_the_rest)
+{
+    static const char *const any[] = {"0.0.0.0", "::", "0:0:0:0:0:0:0:0"};
+    static const char *const some[] = {"127.0.0.1", "::1", "host", "", "0", "::ffff:0.0.0.0"};
+    for (size_t i = 0; i < NK_COUNT_OF(any); i++) {
+        cr_expect(nk_config_host_is_any(any[i]), "%s", any[i]);
+    }
+    for (size_t i = 0; i < NK_COUNT_OF(some); i++) {
+        cr_expect_not(nk_config_host_is_any(some[i]), "%s", some[i]);
+    }
+}
+
+Test(config_address, others_are_told_a_host_that_they_can_connect_to)
+{
+    static const struct {
+        const char *advertise_host;
+        const char *bound;
+        const char *host_name;
+        const char *told;
+    } cases[] = {
+        {"", "0.0.0.0:80", "box", "box:80"},
+        {"", "[::]:80", "box", "box:80"},
+        {"", "127.0.0.1:80", "box", "127.0.0.1:80"},
+        {"", "[::1]:80", "box", "[::1]:80"},
+        {"", "name:80", "box", "name:80"},
+        {"public", "0.0.0.0:80", "box", "public:80"},
+        {"public", "10.0.0.1:80", "box", "public:80"},
+        {"fd00::1", "[::]:80", "box", "[fd00::1]:80"},
+        {"", "0.0.0.0:80", "", "0.0.0.0:80"},
+        {"", "0.0.0.0:80", "not a host", "0.0.0.0:80"},
+        {"public", "", "box", ""}, /* a process that serves no gRPC */
+    };
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        char memory[300];
+        struct nk_text told;
+        nk_text_init(&told, memory, sizeof memory);
+        nk_config_advertise(cases[i].advertise_host, cases[i].bound, cases[i].host_name, &told);
+        cr_expect_str_eq(memory, cases[i].told, "case %zu", i);
+    }
+    cr_expect_null(nk_config_advertised_host("", "ipc", "box"));
+    cr_expect_str_eq(nk_config_advertised_host("", "0.0.0.0:0", "box"), "box");
+}

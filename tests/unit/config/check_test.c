@@ -113,3 +113,30 @@ Test(config_check, a_flag_can_put_a_contradiction_of_the_file_right)
     cr_expect_eq(loading.config->raft.lease_ms, 100);
     loading_end(&loading);
 }
+
+Test(config_check, data_dir_leaves_room_for_the_paths_of_sockets)
+{
+    char path[100] = "/";
+    memset(path + 1, 'd', sizeof path - 1);
+    path[88] = '\0';
+    const char *const flags[] = {"--node-id=n", "--data-dir", path, NULL};
+    const char *const tcp_flags[] = {"--node-id=n", "--data-dir", path,
+                                     "--set=bus.addr=127.0.0.1:1", NULL};
+    struct loading fits = {.flags = flags};
+    loading_run(&fits);
+    cr_expect_eq(fits.err, NK_OK, "%s", fits.error.text);
+    loading_end(&fits);
+    path[88] = 'd';
+    path[89] = '\0';
+    struct loading too_long = {.flags = flags};
+    loading_run(&too_long);
+    cr_expect_eq(too_long.err, NK_INVALID);
+    cr_expect_not_null(strstr(too_long.error.text, "flag --data-dir: \"/ddd"));
+    cr_expect_not_null(strstr(too_long.error.text, "is too long for data_dir"));
+    cr_expect_not_null(strstr(too_long.error.text, "at most 88 bytes"));
+    loading_end(&too_long);
+    struct loading tcp = {.flags = tcp_flags};
+    loading_run(&tcp);
+    cr_expect_eq(tcp.err, NK_OK, "%s", tcp.error.text);
+    loading_end(&tcp);
+}

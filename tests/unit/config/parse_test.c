@@ -116,6 +116,9 @@ Test(config_parse, values_of_the_wrong_shape_are_refused)
         {"cluster:\n  total_shards: [1]\n",
          "n.yaml:4: cluster.total_shards: \"[...]\" is refused; it "
          "must be a whole number from 1 to 65536"},
+        {"advertise_host: {a: [1, {b: c}]}\n",
+         "n.yaml:3: advertise_host: \"{...}\" is refused; it must be a host name, an IPv4 or an "
+         "IPv6 address, without a port"},
         {"http_addr: ~\n", "n.yaml:3: http_addr: \"~\" is refused; it must be host:port or "
                            "[ipv6]:port, port from 0 to 65535"},
         {"log: info\n",
@@ -226,4 +229,15 @@ Test(config_parse, what_comes_from_outside_stays_on_one_line_and_fits)
     cr_expect_not_null(strstr(error.text, "dot, _ and -"), "the end of the line is there: %s",
                        error.text);
     nk_buf_deinit(&yaml);
+}
+
+Test(config_parse, a_list_without_its_end_is_not_yaml)
+{
+    static const struct refusal cases[] = {
+        {"http_addr: [x\n", "n.yaml:4: not YAML: did not find expected ',' or ']'"},
+        {"http_addr: {a: [x}\n", "n.yaml:3: not YAML: did not find expected ',' or ']'"},
+    };
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        expect_refused(cases[i].yaml, cases[i].line);
+    }
 }

@@ -173,6 +173,30 @@ Test(config_value, addresses_know_whether_port_0_makes_sense)
     check(cases, NK_COUNT_OF(cases));
 }
 
+Test(config_value, a_host_has_neither_port_nor_brackets)
+{
+    static const struct value_case cases[] = {
+        {"advertise_host", "", true},
+        {"advertise_host", "node-0.example", true},
+        {"advertise_host", "10.0.0.1", true},
+        {"advertise_host", "fd00::1", true},
+        {"advertise_host", "fe80::1%eth0", true},
+        {"advertise_host", "host:1", false},
+        {"advertise_host", "[fd00::1]", false},
+        {"advertise_host", "a b", false},
+        {"advertise_host", "1.2.3", false},
+        {"advertise_host", "%", false},
+    };
+    check(cases, NK_COUNT_OF(cases));
+    char host[256];
+    memset(host, 'a', sizeof host);
+    host[241] = '\0'; /* as "tcp://[" host "]:65535" it has 255 bytes */
+    cr_expect(accepts("advertise_host", host));
+    host[241] = 'a';
+    host[242] = '\0';
+    cr_expect_not(accepts("advertise_host", host));
+}
+
 Test(config_value, a_local_socket_path_fits_the_kernel)
 {
     char path[200];
