@@ -20,14 +20,18 @@ struct nk_clock env_posix_clock(void); /* CLOCK_MONOTONIC and CLOCK_REALTIME */
 /* From the kernel's random source; never 0. */
 uint64_t env_posix_random_seed(void);
 
-/* Blocks SIGTERM and SIGINT and ignores SIGPIPE for the whole process; the returned descriptor
- * becomes readable when one of the two arrives.  To be called by main before any thread starts. The
- * caller closes it.  NK_IO. */
+/* Blocks SIGTERM, SIGINT and SIGHUP and ignores SIGPIPE for the whole process; the returned
+ * descriptor becomes readable when one of the three arrives (SIGHUP not if it is ignored, as under
+ * nohup).  To be called by main before any thread starts.  The caller closes it.  NK_IO. */
 NK_MUST_CHECK enum nk_err env_posix_stop_fd(int *out_fd);
 
 /* Lets this process open as many files as it may (the soft limit becomes the hard one), and says
  * how many that is.  Connections count too. */
 uint64_t env_posix_raise_file_limit(void);
+
+/* What this machine calls itself; "" if it has no name. */
+#define ENV_POSIX_HOST_NAME_BYTES 65
+void env_posix_host_name(char out_name[static ENV_POSIX_HOST_NAME_BYTES]);
 
 /* Reads /proc/self.  The start time is worked out once: it must not move when the wall clock does,
  * since a change of it tells a monitor that the process was restarted. */

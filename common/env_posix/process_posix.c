@@ -50,6 +50,7 @@ enum nk_err env_posix_stop_fd(int *out_fd)
     (void)sigemptyset(&stops);
     (void)sigaddset(&stops, SIGTERM);
     (void)sigaddset(&stops, SIGINT);
+    (void)sigaddset(&stops, SIGHUP);
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &stops, NULL) != 0) {
         return NK_IO;
     }
@@ -68,6 +69,14 @@ uint64_t env_posix_raise_file_limit(void)
     NK_ASSERT(failed == 0); /* it has no other reason than a wrong argument */
     struct rlimit raised = {files.rlim_max, files.rlim_max};
     return setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : files.rlim_cur;
+}
+
+void env_posix_host_name(char out_name[static ENV_POSIX_HOST_NAME_BYTES])
+{
+    if (gethostname(out_name, ENV_POSIX_HOST_NAME_BYTES) != 0) {
+        out_name[0] = '\0';
+    }
+    out_name[ENV_POSIX_HOST_NAME_BYTES - 1] = '\0';
 }
 
 void env_posix_process_init(struct env_posix_process *process)

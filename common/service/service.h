@@ -18,8 +18,8 @@ struct nk_service_context {
     struct nk_registry *metrics; /* the role registers its own at init */
     struct nk_health *health;    /* the role keeps it up to date */
     uint64_t session;         /* incarnation of this process: another one at each start, never 0 */
-    const char *rpc_address;  /* host:port as bound; "" where the process serves no gRPC */
-    const char *http_address; /* host:port as bound; "" in the simulator */
+    const char *rpc_address;  /* host:port to tell others; "" where the process serves no gRPC */
+    const char *http_address; /* host:port to tell others; "" in the simulator */
 };
 
 struct nk_role_ops {

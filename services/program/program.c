@@ -17,6 +17,7 @@
  * ordered end alike. */
 
 #define TEXT_BYTES_MAX     1024
+#define ADDRESS_BYTES      (NK_ADDRESS_BYTES_MAX + 1)
 #define STOP_TIMEOUT_MS    10000 /* the role's own drain is shorter */
 #define WORKER_READ_MAX    4
 
@@ -51,6 +52,10 @@ struct process {
     struct nk_registry *metrics;
     struct nk_health *health;
     struct nk_service_context context;
+    char host_name[ENV_POSIX_HOST_NAME_BYTES];
+    const char *rpc_bound;        /* host:port; "": none */
+    char rpc_told[ADDRESS_BYTES]; /* the same for others */
+    char http_told[ADDRESS_BYTES];
     void *front;
     struct gate gate;
     struct ops_http *http;
@@ -215,6 +220,7 @@ static enum nk_err open_meta(struct process *process, struct nk_text *reason)
  * start: that is not a matter of the configuration. */
 static enum nk_err open_addresses(struct process *process, struct nk_text *reason)
 {
+    env_posix_host_name(process->host_name);
     enum nk_err err = open_bus(process, reason);
     if (err == NK_OK) {
         open_boards(process);
@@ -226,6 +232,7 @@ static enum nk_err open_addresses(struct process *process, struct nk_text *reaso
 static enum nk_err open_bus(struct process *process, struct nk_text *reason)
 {
     const struct nk_config *config = nk_settings_values(process->settings);
+    const char *host = NULL;
     char talk[NK_PATH_BYTES_MAX];
     char listen[NK_PATH_BYTES_MAX];
     struct nk_text talk_text;
@@ -248,10 +255,13 @@ static enum nk_err open_bus(struct process *process, struct nk_text *reason)
         nk_text_add(&listen_text, "tcp://");
         nk_text_add_bytes(&listen_text, bound);
         nk_text_add(&listen_text, "0");
+        host =
+            nk_config_advertised_host(config->advertise_host, config->bus.addr, process->host_name);
     }
     struct env_zmq_options options = {
         .talk_bind = process->program->talks ? talk : NULL,
         .listen_bind = process->program->publishes ? listen : NULL,
+        .advertise_host = host,
     };
     enum nk_err err = env_zmq_open(&options, &process->zmq, reason);
     if (err == NK_OK) {
@@ -284,6 +294,7 @@ static void open_boards(struct process *process)
         .rpc_address = "",
         .http_address = "",
     };
+    process->rpc_bound = "";
 }
 
 static bool gate_begin(void *ctx, struct nk_http_exchange *exchange, size_t *out_body_max)
@@ -303,17 +314,27 @@ static void gate_request(void *ctx, struct nk_http_exchange *exchange)
     gate->inner.request(gate->inner.ctx, exchange);
 }
 
+static const char *told(const struct process *process, const char *bound, char *out_address)
+{
+    struct nk_text address;
+    nk_text_init(&address, out_address, ADDRESS_BYTES);
+    nk_config_advertise(process->context.config->advertise_host, bound, process->host_name,
+                        &address);
+    return out_address;
+}
+
 /* The ports for clients, operators and monitors. */
 static enum nk_err open_doors(struct process *process, struct nk_text *reason)
 {
     const struct nk_config *config = nk_settings_values(process->settings);
     const struct program *program = process->program;
     if (program->front != NULL) {
-        enum nk_err err = program->front->open(&process->context, &process->front,
-                                               &process->context.rpc_address, reason);
+        enum nk_err err =
+            program->front->open(&process->context, &process->front, &process->rpc_bound, reason);
         if (err != NK_OK) {
             return err;
         }
+        process->context.rpc_address = told(process, process->rpc_bound, process->rpc_told);
     }
     struct nk_http_handler handler = {gate_begin, gate_request, &process->gate};
     struct ops_http_options options = {
@@ -329,7 +350,8 @@ static enum nk_err open_doors(struct process *process, struct nk_text *reason)
     };
     enum nk_err err = ops_http_open(&options, &process->http, reason);
     if (err == NK_OK) {
-        process->context.http_address = ops_http_address(process->http);
+        process->context.http_address =
+            told(process, ops_http_address(process->http), process->http_told);
     }
     return err;
 }
@@ -351,9 +373,9 @@ static void describe(const struct process *process, struct nk_buf *out)
     nk_json_name(&json, "pid");
     nk_json_number(&json, (uint64_t)getpid());
     nk_json_name(&json, "rpc_addr");
-    nk_json_text(&json, process->context.rpc_address);
+    nk_json_text(&json, process->rpc_bound);
     nk_json_name(&json, "http_addr");
-    nk_json_text(&json, process->context.http_address);
+    nk_json_text(&json, ops_http_address(process->http));
     nk_json_name(&json, "bus_addr");
     nk_json_text(&json, net->ops->talk_address(net->ctx));
     nk_json_close(&json, '}');
@@ -375,8 +397,8 @@ static enum nk_err write_run_file(struct process *process, struct nk_text *reaso
     process->run_file = true;
     nk_log_info(&process->env.log, process->program->role->name, "serving",
                 NK_LOG_TEXT("node_id", process->context.config->node_id),
-                NK_LOG_TEXT("rpc_addr", process->context.rpc_address),
-                NK_LOG_TEXT("http_addr", process->context.http_address),
+                NK_LOG_TEXT("rpc_addr", process->rpc_bound),
+                NK_LOG_TEXT("http_addr", ops_http_address(process->http)),
                 NK_LOG_TEXT("version", NK_BUILD_VERSION));
     return NK_OK;
 }

@@ -296,8 +296,8 @@ static void ended(struct children *children, enum supervise_child which, int cod
                     NK_LOG_NUMBER("in_ms", children->policy.children[which].due_ms - now));
         break;
     case SUPERVISE_BAD_CONFIG:
-        nk_log_error(log, target, "a child process refuses its settings or data: stopping", role,
-                     how);
+        nk_log_warn(log, target, "a child process refuses its settings or data: stopping", role,
+                    how); /* the error is the child's own line */
         break;
     case SUPERVISE_HOPELESS:
         nk_log_error(log, target, "a child process has never been ready: stopping", role, how,

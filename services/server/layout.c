@@ -47,11 +47,6 @@ enum nk_err server_http_address(const struct nk_config *config, enum supervise_c
 
 /* ---- The check ---- */
 
-static bool is_every_host(const char *host)
-{
-    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
 /* Whether the child's HTTP address is the one of gRPC.  Two of port 0 never meet. */
 static bool meets_rpc(const struct nk_config *config, const char *http_address)
 {
@@ -62,8 +57,8 @@ static bool meets_rpc(const struct nk_config *config, const char *http_address)
     err = nk_config_address_parse(http_address, &http);
     NK_ASSERT(err == NK_OK);
     return rpc.port != 0 && rpc.port == http.port &&
-           (strcmp(rpc.host, http.host) == 0 || is_every_host(rpc.host) ||
-            is_every_host(http.host));
+           (strcmp(rpc.host, http.host) == 0 || nk_config_host_is_any(rpc.host) ||
+            nk_config_host_is_any(http.host));
 }
 
 enum nk_err server_layout_check(const struct nk_config *config, struct nk_text *reason)

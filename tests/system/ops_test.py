@@ -311,14 +311,48 @@ class LifeCycle(unittest.TestCase):
 
     def test_an_ordered_stop_ends_with_0_and_leaves_nothing(self):
         node = self.node()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             node.start()
             self.put_and_get(node)
             self.assertEqual(node.stop(number), 0)
             self.assertEqual(list((node.data_dir / "run").glob("*.json")), [])
         stopped = [line["fields"]["role"] for line in node.log()
                    if line["message"] == "a child process has stopped"]
-        self.assertEqual(stopped, ["gateway", "shardhost", "admin", "gossip"] * 2)
+        self.assertEqual(stopped, ["gateway", "shardhost", "admin", "gossip"] * 3)
+
+    def expect_told(self, node, host):
+        """What others are told: this host, and the ports that the processes really have."""
+        def told(address):
+            return f"{host}:{address.rsplit(':', 1)[1]}"
+        view = json.loads(node.http("gateway", "GET", "/meta/cluster").body)
+        self.assertEqual([each["addr"] for each in view["nodes"]], [told(node.rpc_address)])
+        groups = json.loads(node.http("gateway", "GET", "/meta/targets").body)
+        self.assertEqual({target for group in groups for target in group["targets"]},
+                         {told(node.http_address(role)) for role in harness.ROLES})
+
+    def test_who_listens_everywhere_is_told_by_the_name_of_the_machine(self):
+        node = self.node()
+        node.address_flags = lambda: ("--rpc-addr", "0.0.0.0:0", "--http-addr", "0.0.0.0:0",
+                                      "--set", "server.http_port_step=0")
+        node.start()
+        self.assertTrue(node.rpc_address.startswith("0.0.0.0:"), node.rpc_address)
+        self.expect_told(node, socket.gethostname())
+        self.put_and_get(node)
+        self.assertEqual(node.stop(), 0)
+        node.flags = ("--set", "advertise_host=node0.example")
+        node.start()
+        self.expect_told(node, "node0.example")
+
+    def test_a_bus_that_listens_everywhere_is_told_by_the_name_of_the_machine(self):
+        directory = harness.make_directory(self.id().rsplit(".", 1)[-1])
+        for flags, host in (((), socket.gethostname()),
+                            (("--set", "advertise_host=127.0.0.2"), "127.0.0.2")):
+            gossip = harness.Role(directory, "gossip", "--set", "bus.addr=0.0.0.0:0", *flags)
+            self.addCleanup(gossip.kill)
+            gossip.start()
+            address = gossip.run_file("gossip")["bus_addr"]
+            self.assertTrue(address.startswith(f"tcp://{host}:"), address)
+            self.assertEqual(gossip.stop(), 0)
 
     def test_a_stop_that_tells_everybody_at_once_is_an_ordered_one(self):
         """As some service managers do.  A child that ends before the server hears of the stop may

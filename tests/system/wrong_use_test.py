@@ -41,6 +41,8 @@ class WrongUse(unittest.TestCase):
     def test_bad_configuration_is_one_line_and_78(self):
         file = self.directory / "node.yaml"
         file.write_text("raft:\n  leese_ms: 5\n", encoding="utf-8")
+        cut = self.directory / "cut.yaml"
+        cut.write_text("log:\n  level: [x\n", encoding="utf-8")
         cases = (
             (self.basic() + ["--nope"], "--nope"),
             (self.basic() + ["--node-id"], "--node-id"),
@@ -53,7 +55,11 @@ class WrongUse(unittest.TestCase):
             (self.basic(**{"--http-addr": ":8080"}), "http_addr", ":8080"),
             (self.basic(**{"--node-id": "a b"}), "node_id", "a b"),
             (self.basic(**{"--node-id": None}), "node_id"),
+            (self.basic(**{"--node-id": "n" * 65}), "it must be from 1 to 64"),
             (self.basic(**{"--data-dir": None}), "data_dir"),
+            (self.basic(**{"--data-dir": str(self.directory / "data" / ("d" * 88))}), "data_dir",
+             "at most 88 bytes"),
+            (self.basic() + ["--config", str(cut)], "cut.yaml:", "not YAML"),
             (self.basic(**{"--total-shards": "0"}), "total_shards", '"0"'),
             (self.basic(**{"--total-shards": "65537"}), "total_shards", "65536"),
             (self.basic(**{"--seed-nodes": "a:1"}), "seed_nodes"),
@@ -71,14 +77,15 @@ class WrongUse(unittest.TestCase):
         self.assertFalse((self.directory / "data").exists(), "a refused start made a directory")
 
     def expect_refused(self, codes, *words, **changes):
-        """A start that gets as far as the system: log lines may come before and after the clear
-        one, but it says only once what is wrong."""
+        """A start that gets as far as the system: other lines may come before and after the clear
+        one, but it is the only one of level error."""
         run = self.run_program(*self.basic(**changes))
         self.assertIn(run.returncode, codes, run.stderr)
-        reasons = {json.loads(line)["fields"].get("reason", "") for line in run.stderr.splitlines()
-                   if line.startswith("{")}
-        said = {reason for reason in reasons if all(word in reason for word in words)}
-        self.assertEqual(len(said), 1, run.stderr)
+        errors = [line for line in map(json.loads, run.stderr.splitlines())
+                  if line["level"].lower() == "error"]
+        self.assertEqual(len(errors), 1, run.stderr)
+        for word in words:
+            self.assertIn(word, errors[0]["fields"]["reason"])
         return run
 
     def test_an_unwritable_data_dir_is_refused(self):

@@ -100,9 +100,10 @@ Test(env_posix_process, stop_signals_wait_at_the_descriptor_and_kill_nobody)
     cr_assert_eq(raise(SIGTERM), 0);
     cr_expect(is_readable(fd));
     cr_assert_eq(raise(SIGINT), 0);
+    cr_assert_eq(raise(SIGHUP), 0);
     cr_assert_eq(raise(SIGPIPE), 0);
-    char signals[256];
-    cr_expect_eq(read(fd, signals, sizeof signals), 2 * 128);
+    char signals[512];
+    cr_expect_eq(read(fd, signals, sizeof signals), 3 * 128);
     cr_expect(!is_readable(fd));
     (void)close(fd);
 }
