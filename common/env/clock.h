@@ -1,6 +1,6 @@
 #pragma once
 
-/* Time.  Implementations: common/env_posix/clock_posix.c, tests/sim/clock.c.  Any thread. */
+/* Time.  Implementations: common/env_posix/clock_posix.c, tests/sim/process.c.  Any thread. */
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 
 /* Structured log: one event, one line.  Roles and shells log; libraries return what happened.
- * Implementations: common/env_posix/log_posix.c (JSON or text on stderr), tests/sim/sim.c (the
+ * Implementations: common/env_posix/log_posix.c (JSON or text on stderr), tests/sim/process.c (the
  * trace).  Any thread. */
 
 #include <stddef.h>
