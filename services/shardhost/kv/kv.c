@@ -35,6 +35,9 @@ enum nk_err kv_open(struct lsm_db *db, const struct kv_options *options, struct 
     if (applied.index > 0 || image.size > 0) {
         err = state_decode(kv, image);
     }
+    if (err == NK_OK && kv->time_ms < lsm_applied_time_ms(db)) {
+        err = NK_CORRUPT; /* the tree may have dropped what is still alive at that time */
+    }
     if (err != NK_OK) {
         kv_close(&kv);
         return err;

@@ -42,7 +42,7 @@ struct kv_options {
 struct kv;
 
 /* Builds on an open database, borrowed.  NK_CORRUPT: its state image is not one of ours, or of
- * another shard; NK_FORMAT_TOO_NEW. */
+ * another shard, or behind the tree's time; NK_FORMAT_TOO_NEW. */
 NK_MUST_CHECK enum nk_err kv_open(struct lsm_db *db, const struct kv_options *options,
                                   struct kv **out_kv);
 void kv_close(struct kv **kv);

@@ -144,6 +144,9 @@ void lsm_commit(struct lsm_db *db, struct lsm_version applied, uint64_t time_ms,
 void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied,
                  struct nk_bytes *out_state);
 
+/* The owner's time that goes with it. */
+uint64_t lsm_applied_time_ms(const struct lsm_db *db);
+
 /* Index up to which everything is durable in tables: the owner's log may forget it. */
 uint64_t lsm_durable_index(const struct lsm_db *db);
 

@@ -89,6 +89,11 @@ void lsm_applied(const struct lsm_db *db, struct lsm_version *out_applied,
     *out_state = nk_bytes_of(db->position.state, db->position.state_size);
 }
 
+uint64_t lsm_applied_time_ms(const struct lsm_db *db)
+{
+    return db->position.time_ms;
+}
+
 uint64_t lsm_durable_index(const struct lsm_db *db)
 {
     return db->durable.applied.index;

@@ -88,11 +88,11 @@ Test(kv, a_reader_sees_the_moment_it_was_acquired)
 
 /* ---- The state image ---- */
 
-static enum nk_err open_with_image(struct nk_bytes image, uint32_t shard)
+static enum nk_err open_with_image(struct nk_bytes image, uint32_t shard, uint64_t time_ms)
 {
     struct store store;
     store_start(&store);
-    lsm_commit(store.db, (struct lsm_version){1, 1}, 0, image);
+    lsm_commit(store.db, (struct lsm_version){1, 1}, time_ms, image);
     struct kv_options options = {.shard = shard};
     struct kv *kv = NULL;
     enum nk_err err = kv_open(store.db, &options, &kv);
@@ -110,19 +110,28 @@ Test(kv, the_state_image_is_checked)
 {
     uint8_t image[sizeof golden + 1] = {0};
     memcpy(image, golden, sizeof golden);
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD), NK_OK);
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD + 1), NK_CORRUPT,
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD, 0), NK_OK);
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD + 1, 0), NK_CORRUPT,
                  "another shard's");
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden - 1), STORE_SHARD), NK_CORRUPT);
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden + 1), STORE_SHARD), NK_CORRUPT);
-    cr_expect_eq(open_with_image(nk_bytes_of(NULL, 0), STORE_SHARD), NK_CORRUPT, "none at all");
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden - 1), STORE_SHARD, 0),
+                 NK_CORRUPT);
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden + 1), STORE_SHARD, 0),
+                 NK_CORRUPT);
+    cr_expect_eq(open_with_image(nk_bytes_of(NULL, 0), STORE_SHARD, 0), NK_CORRUPT, "none at all");
     image[13] = 6; /* the queue begins behind its end */
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD), NK_CORRUPT);
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD, 0), NK_CORRUPT);
     image[0] = 0;
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD), NK_CORRUPT);
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD, 0), NK_CORRUPT);
     image[0] = 2;
-    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD),
+    cr_expect_eq(open_with_image(nk_bytes_of(image, sizeof golden), STORE_SHARD, 0),
                  NK_FORMAT_TOO_NEW);
+}
+
+Test(kv, the_tree_is_not_ahead_of_the_time_in_the_image)
+{
+    struct nk_bytes image = nk_bytes_of(golden, sizeof golden); /* of time 1000 */
+    cr_expect_eq(open_with_image(image, STORE_SHARD, 1000), NK_OK);
+    cr_expect_eq(open_with_image(image, STORE_SHARD, 1001), NK_CORRUPT);
 }
 
 Test(kv, the_image_carries_time_and_queue)
