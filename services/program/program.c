@@ -283,14 +283,13 @@ static void open_boards(struct process *process)
     env_zmq_register(process->zmq, process->metrics);
     nk_health_open(&process->env.clock, role, config->node_id, config->cluster.total_shards,
                    &process->health);
-    uint64_t started_ms = nk_wall_ms(&process->env.clock);
     process->context = (struct nk_service_context){
         .env = &process->env,
         .config = config,
         .metrics = process->metrics,
         .health = process->health,
-        /* Grows from start to start; the random half tells apart what a jumping clock repeats. */
-        .session = started_ms << 16 | (process->env.random_seed & 0xffff) | 1,
+        .session = start_session(&process->env.fs, role, nk_wall_ms(&process->env.clock),
+                                 process->env.random_seed),
         .rpc_address = "",
         .http_address = "",
     };

@@ -7,7 +7,8 @@
  * fit together, so that starting again would change nothing; 1 for everything else.
  *
  * Below data_dir/run: <role>.lock is held as long as the process lives, <role>.json says who it is
- * and where it really listens, from the moment it serves until it stops. */
+ * and where it really listens, from the moment it serves until it stops; <role>.session is kept for
+ * the next start. */
 
 #include "common/env/http.h"
 #include "common/service/service.h"

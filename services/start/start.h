@@ -1,7 +1,7 @@
 #pragma once
 
 /* What every program does first and last, with roles or without: its settings, its exit code, its
- * run file. */
+ * run file, its session. */
 
 #include "common/base/text.h"
 #include "common/config/config.h"
@@ -33,3 +33,10 @@ NK_MUST_CHECK enum nk_err start_run_file_write(const struct nk_fs *fs, const cha
 
 /* If it stays nevertheless, its pid is of a process that has ended: readers check that. */
 void start_run_file_remove(const struct nk_fs *fs, const char *role);
+
+/* ---- data_dir/run/<role>.session: which incarnation of its role a process is ---- */
+
+/* A number above that of every process of `role` before it on this data directory, kept for the
+ * next one; after a loss of power, when nobody is left who knew the former ones, above them by the
+ * clock.  Never 0.  The directory run exists. */
+uint64_t start_session(const struct nk_fs *fs, const char *role, uint64_t wall_ms, uint64_t random);
