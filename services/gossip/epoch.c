@@ -43,19 +43,31 @@ bool gossip_epoch_seen(struct gossip_epoch *epoch, uint64_t seen)
     return true;
 }
 
+static void store_ceiling(struct gossip_epoch *epoch)
+{
+    uint8_t value[8];
+    nk_put_u64(value, epoch->last + CEILING_STEP);
+    enum nk_err err = epoch->meta->ops->put(epoch->meta->ctx, nk_bytes_of_string(meta_key),
+                                            nk_bytes_of(value, sizeof value));
+    epoch->unsafe = err != NK_OK;
+    if (err == NK_OK) {
+        epoch->ceiling = epoch->last + CEILING_STEP;
+    }
+}
+
+void gossip_epoch_mend(struct gossip_epoch *epoch)
+{
+    if (epoch->unsafe) {
+        store_ceiling(epoch);
+    }
+}
+
 uint64_t gossip_epoch_next(struct gossip_epoch *epoch, uint64_t wall_ms)
 {
     uint64_t clock = nk_min_u64(wall_ms, EPOCH_MAX >> (COUNTER_BITS + 1)) << COUNTER_BITS;
     epoch->last = nk_max_u64(epoch->last + 1, clock);
     if (epoch->last > epoch->ceiling) {
-        uint8_t value[8];
-        nk_put_u64(value, epoch->last + CEILING_STEP);
-        enum nk_err err = epoch->meta->ops->put(epoch->meta->ctx, nk_bytes_of_string(meta_key),
-                                                nk_bytes_of(value, sizeof value));
-        epoch->unsafe = err != NK_OK;
-        if (err == NK_OK) {
-            epoch->ceiling = epoch->last + CEILING_STEP;
-        }
+        store_ceiling(epoch);
     }
     if (!epoch->unsafe) {
         NK_ASSERT(epoch->last <= epoch->ceiling);

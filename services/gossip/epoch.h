@@ -29,3 +29,6 @@ bool gossip_epoch_seen(struct gossip_epoch *epoch, uint64_t seen);
  * as people without a view are worse off than a view whose epoch may repeat after a restart with
  * the clock set back; `unsafe` says so, and the next call tries again. */
 uint64_t gossip_epoch_next(struct gossip_epoch *epoch, uint64_t wall_ms);
+
+/* While it is unsafe: tries to store a ceiling without giving an epoch out. */
+void gossip_epoch_mend(struct gossip_epoch *epoch);

@@ -25,8 +25,9 @@
 #include "wire.h"
 
 #define HOLD_US            (1200 * NK_US_PER_MS) /* a heartbeat's distance, and some */
-#define PAGES_INTERVAL_US  (100 * NK_US_PER_MS)  /* between two renderings of the JSON pages */
-#define BEAT_US            (500 * NK_US_PER_MS)  /* between two ticks at most: the loop's health */
+#define MEND_INTERVAL_US   NK_US_PER_SEC /* between two tries to write what could not be written */
+#define PAGES_INTERVAL_US  (100 * NK_US_PER_MS) /* between two renderings of the JSON pages */
+#define BEAT_US            (500 * NK_US_PER_MS) /* between two ticks at most: the loop's health */
 #define MESSAGE_MEMORY_MAX ((size_t)(128 * NK_MIB)) /* what a received frame may unpack to */
 
 static const char target[] = "gossip";
@@ -42,6 +43,7 @@ struct gossip {
     struct swim *swim;
     struct gossip_metrics metrics;
 
+    uint64_t mend_due_us;      /* while the epoch is unsafe */
     uint64_t hold_until_us;    /* 0: does not hold back (any more) */
     uint64_t changed_us;       /* when the view first changed since the last delta; 0: it has not */
     struct nk_map state_asked; /* peers that wait for the whole state -> anything */
@@ -471,6 +473,17 @@ static void publish_changes(struct gossip *gossip, uint64_t now)
     }
 }
 
+/* A quiet cluster has no next epoch that would try again. */
+static void mend_epoch(struct gossip *gossip, uint64_t now)
+{
+    if (!gossip->epoch.unsafe || now < gossip->mend_due_us) {
+        return;
+    }
+    gossip_epoch_mend(&gossip->epoch);
+    gossip->mend_due_us = now + MEND_INTERVAL_US;
+    gossip->pages_stale |= !gossip->epoch.unsafe;
+}
+
 static void answer_state_requests(struct gossip *gossip)
 {
     const struct nk_net *net = &gossip->env->net;
@@ -546,6 +559,7 @@ static uint64_t role_tick(void *role)
         answer_state_requests(gossip);
     }
     save_changed(gossip);
+    mend_epoch(gossip, now);
     show_pages(gossip, now);
     return gossip->pages_stale ? nk_min_u64(next_us, gossip->pages_due_us) : next_us;
 }

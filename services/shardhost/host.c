@@ -138,6 +138,19 @@ static void submit_round(struct host *host)
     host->jobs_running++;
 }
 
+static void take_dirty(struct host *host)
+{
+    NK_ASSERT(host->in_round.count == 0);
+    struct shard_list round = host->dirty;
+    host->dirty = host->in_round;
+    host->in_round = round;
+    for (size_t i = 0; i < host->in_round.count; i++) {
+        struct shard *shard = host->in_round.items[i];
+        shard->persist_round = shard->persist_staged;
+        shard->dirty = false;
+    }
+}
+
 static void begin_round(struct host *host)
 {
     if (host->fault != NK_OK) {
@@ -149,18 +162,14 @@ static void begin_round(struct host *host)
         }
         return;
     }
-    if (!raftlog_begin(host->log)) {
-        return;
+    while (!raftlog_begin(host->log)) {
+        if (host->dirty.count == 0) {
+            return;
+        }
+        take_dirty(host); /* no records came with the ids: what they wait for is durable */
+        tell_persisted(host);
     }
-    NK_ASSERT(host->in_round.count == 0);
-    struct shard_list round = host->dirty;
-    host->dirty = host->in_round;
-    host->in_round = round;
-    for (size_t i = 0; i < host->in_round.count; i++) {
-        struct shard *shard = host->in_round.items[i];
-        shard->persist_round = shard->persist_staged;
-        shard->dirty = false;
-    }
+    take_dirty(host);
     host->round_running = true;
     submit_round(host);
     if (NK_PLANTED(NK_PLANT_ANSWER_BEFORE_FSYNC)) {

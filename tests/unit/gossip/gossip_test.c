@@ -571,3 +571,26 @@ Test(gossip_role, a_report_that_got_lost_is_missed_until_everything_was_reported
     }
     close_gossip(&gossip);
 }
+
+static bool is_healthy(struct telling_role *gossip)
+{
+    return nk_health_status(gossip->stage.context.health) == NK_HEALTHY;
+}
+
+Test(gossip_role, an_epoch_that_could_not_be_saved_is_saved_when_it_can_be)
+{
+    struct telling_role gossip;
+    stage_open(&gossip.stage);
+    stage_fail_from(&gossip.stage, STAGE_META_PUT, 1, NK_NO_SPACE);
+    start(&gossip);
+    tick(&gossip);
+    cr_expect(!is_healthy(&gossip));
+    stage_advance(&gossip.stage, 1100);
+    tick(&gossip);
+    cr_expect(!is_healthy(&gossip));
+    stage_mend(&gossip.stage, STAGE_META_PUT);
+    stage_advance(&gossip.stage, 1100); /* nothing changes meanwhile */
+    tick(&gossip);
+    cr_expect(is_healthy(&gossip));
+    close_gossip(&gossip);
+}
