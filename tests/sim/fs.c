@@ -26,6 +26,11 @@ struct sim_fs {
     uint64_t fail_operation; /* that number fails; 0 none */
     enum nk_err fail_err;
     uint64_t power_operation; /* later ones fail; UINT64_MAX none */
+    bool last_gasp;           /* the first of them is under way when the power goes */
+    bool under_way;           /* it is the one being carried out */
+    uint64_t refused;         /* for want of power */
+    uint64_t io_faults;
+    uint64_t space_faults;
 };
 
 /* --- Faults. */
@@ -33,14 +38,22 @@ struct sim_fs {
 /* Every operation begins here and fails with what this returns. */
 static enum nk_err begin(struct sim_fs *fs, bool needs_space)
 {
+    enum nk_err err = NK_OK;
+    fs->under_way = false;
     if (fs->operations >= fs->power_operation) {
-        return NK_IO;
+        err = NK_IO;
+        fs->under_way = fs->last_gasp;
+        fs->last_gasp = false;
+        fs->refused++;
+    } else {
+        fs->operations++;
+        if (fs->operations == fs->fail_operation && (fs->fail_err != NK_NO_SPACE || needs_space)) {
+            err = fs->fail_err;
+        }
     }
-    fs->operations++;
-    if (fs->operations != fs->fail_operation) {
-        return NK_OK;
-    }
-    return fs->fail_err != NK_NO_SPACE || needs_space ? fs->fail_err : NK_OK;
+    fs->io_faults += err == NK_IO;
+    fs->space_faults += err == NK_NO_SPACE;
+    return err;
 }
 
 static enum nk_err begin_file(struct nk_file *file, bool needs_space)
@@ -53,10 +66,17 @@ static bool powered(const struct sim_fs *fs)
     return fs->operations < fs->power_operation;
 }
 
+/* Whether an operation that fails may have happened, or part of it. */
+static bool reaches_disk(const struct sim_fs *fs)
+{
+    return powered(fs) || fs->under_way;
+}
+
 /* Whether an operation on names that fails happens nevertheless. */
 static bool happens(struct sim_fs *fs, enum nk_err fault)
 {
-    return fault == NK_OK || (fault == NK_IO && powered(fs) && nk_prng_chance(&fs->prng, 500000));
+    return fault == NK_OK ||
+           (fault == NK_IO && reaches_disk(fs) && nk_prng_chance(&fs->prng, 500000));
 }
 
 static uint64_t space_used(const struct sim_fs *fs)
@@ -155,10 +175,11 @@ static enum nk_err fs_pwrite(void *ctx, struct nk_file *file, uint64_t offset,
     enum nk_err fault = begin_file(file, true);
     if (fault == NK_OK && !fits(fs, file->node, offset + bytes.size)) {
         fault = NK_NO_SPACE;
+        fs->space_faults++;
     }
     if (fault == NK_OK) {
         sim_data_write(&file->node->data, offset, bytes);
-    } else if (file->incarnation == fs->incarnation && powered(fs) &&
+    } else if (file->incarnation == fs->incarnation && reaches_disk(fs) &&
                fits(fs, file->node, offset + bytes.size)) {
         sim_data_write_broken(&file->node->data, offset, bytes, &fs->prng);
     }
@@ -182,6 +203,7 @@ static enum nk_err fs_truncate(void *ctx, struct nk_file *file, uint64_t size)
     enum nk_err fault = begin_file(file, size > file->node->data.size);
     if (fault == NK_OK && !fits(fs, file->node, size)) {
         fault = NK_NO_SPACE;
+        fs->space_faults++;
     }
     if (file->incarnation == fs->incarnation && happens(fs, fault)) {
         sim_data_resize(&file->node->data, size);
@@ -195,7 +217,7 @@ static enum nk_err fs_sync(void *ctx, struct nk_file *file)
     enum nk_err fault = begin_file(file, false);
     if (fault == NK_OK) {
         sim_data_sync(&file->node->data);
-    } else if (file->incarnation == fs->incarnation && powered(fs)) {
+    } else if (file->incarnation == fs->incarnation && reaches_disk(fs)) {
         sim_data_sync_broken(&file->node->data, &fs->prng);
     }
     return fault;
@@ -292,7 +314,7 @@ static enum nk_err fs_sync_dir(void *ctx, const char *name)
     }
     if (fault == NK_OK) {
         sim_names_sync(&fs->names, directory, SIZE_MAX);
-    } else if (powered(fs)) {
+    } else if (reaches_disk(fs)) {
         sim_names_sync(&fs->names, directory,
                        (size_t)nk_prng_below(&fs->prng, fs->names.change_count + 1));
     }
@@ -384,6 +406,7 @@ void sim_fs_kill(struct sim_fs *fs)
     fs->incarnation++;
     fs->fail_operation = 0;
     fs->power_operation = UINT64_MAX;
+    fs->refused = 0;
 }
 
 void sim_fs_crash(struct sim_fs *fs, struct nk_prng *prng)
@@ -410,6 +433,28 @@ void sim_fs_fail_at(struct sim_fs *fs, uint64_t operation, enum nk_err err)
 void sim_fs_cut_power_after(struct sim_fs *fs, uint64_t operations)
 {
     fs->power_operation = fs->operations + operations;
+    fs->last_gasp = operations > 0;
+    fs->refused = 0;
+}
+
+bool sim_fs_power_missed(const struct sim_fs *fs)
+{
+    return fs->refused > 0;
+}
+
+uint64_t sim_fs_io_faults(const struct sim_fs *fs)
+{
+    return fs->io_faults;
+}
+
+uint64_t sim_fs_space_faults(const struct sim_fs *fs)
+{
+    return fs->space_faults;
+}
+
+uint64_t sim_fs_used(const struct sim_fs *fs)
+{
+    return space_used(fs);
 }
 
 void sim_fs_limit_space(struct sim_fs *fs, uint64_t bytes)

@@ -45,8 +45,20 @@ uint64_t sim_fs_operations(const struct sim_fs *fs);
  * NK_NO_SPACE can only come from what needs space; due at any other operation, it passes. */
 void sim_fs_fail_at(struct sim_fs *fs, uint64_t operation, enum nk_err err);
 
-/* `operations` more work, all later ones fail with NK_IO, until sim_fs_crash or sim_fs_kill. */
+/* `operations` more work, all later ones fail with NK_IO, until sim_fs_crash or sim_fs_kill.  The
+ * first of these (not with `operations` 0) is under way at that moment: it is arbitrary how much of
+ * it happened. */
 void sim_fs_cut_power_after(struct sim_fs *fs, uint64_t operations);
+
+/* Whether an operation has failed since the power was cut. */
+bool sim_fs_power_missed(const struct sim_fs *fs);
+
+/* How often an operation met a fault: NK_IO, and NK_NO_SPACE for whatever reason. */
+uint64_t sim_fs_io_faults(const struct sim_fs *fs);
+uint64_t sim_fs_space_faults(const struct sim_fs *fs);
+
+/* What all files together hold. */
+uint64_t sim_fs_used(const struct sim_fs *fs);
 
 /* All files together hold at most `bytes`; UINT64_MAX: no limit, as in the beginning. */
 void sim_fs_limit_space(struct sim_fs *fs, uint64_t bytes);

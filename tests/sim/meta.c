@@ -1,12 +1,37 @@
-/* common/env/meta.h in memory: what put returned NK_OK for is there for good. */
+/* common/env/meta.h in memory: what put returned NK_OK for is there for good.  A call may fail, and
+ * a process may die in it; then the change was made or not. */
 
 #include "tests/sim/sim.h"
 
 #include "common/base/alloc.h"
 
+/* What this call is to return; *out_happens: whether it does what it should. */
+static enum nk_err meet_fault(struct sim_process *process, bool *out_happens)
+{
+    struct sim_meta_fault *fault = &process->meta_fault;
+    *out_happens = true;
+    if (process->kill_due || process->dying) {
+        *out_happens = false;
+        return NK_IO;
+    }
+    if (fault->countdown == 0 || --fault->countdown > 0) {
+        return NK_OK;
+    }
+    sim_trace(process->world, "meta-fault", nk_err_name(fault->err), fault->happens);
+    *out_happens = fault->happens;
+    process->meta_failed = true;
+    process->kill_due = fault->err == NK_OK;
+    return fault->err == NK_OK ? NK_IO : fault->err;
+}
+
 static enum nk_err get(void *ctx, struct nk_bytes key, struct nk_buf *out_value)
 {
     struct sim_process *process = ctx;
+    bool happens;
+    enum nk_err err = meet_fault(process, &happens);
+    if (err != NK_OK) {
+        return err;
+    }
     struct nk_buf *value = nk_map_get(&process->facts, key);
     if (value == NULL) {
         return NK_NOT_FOUND;
@@ -19,6 +44,11 @@ static enum nk_err get(void *ctx, struct nk_bytes key, struct nk_buf *out_value)
 static enum nk_err put(void *ctx, struct nk_bytes key, struct nk_bytes bytes)
 {
     struct sim_process *process = ctx;
+    bool happens;
+    enum nk_err err = meet_fault(process, &happens);
+    if (!happens) {
+        return err;
+    }
     struct nk_buf *value = nk_map_get(&process->facts, key);
     if (value == NULL) {
         value = nk_alloc_zero(1, sizeof *value);
@@ -26,7 +56,7 @@ static enum nk_err put(void *ctx, struct nk_bytes key, struct nk_bytes bytes)
     }
     nk_buf_clear(value);
     nk_buf_append(value, bytes);
-    return NK_OK;
+    return err;
 }
 
 static void free_value(struct nk_buf *value)
@@ -40,8 +70,12 @@ static void free_value(struct nk_buf *value)
 static enum nk_err remove_key(void *ctx, struct nk_bytes key)
 {
     struct sim_process *process = ctx;
-    free_value(nk_map_remove(&process->facts, key));
-    return NK_OK;
+    bool happens;
+    enum nk_err err = meet_fault(process, &happens);
+    if (happens) {
+        free_value(nk_map_remove(&process->facts, key));
+    }
+    return err;
 }
 
 /* The least key above `after` that has the prefix; few keys, so a scan each time is fine. */
@@ -70,6 +104,11 @@ static enum nk_err list(void *ctx, struct nk_bytes prefix,
                         void *visitor)
 {
     struct sim_process *process = ctx;
+    bool happens;
+    enum nk_err err = meet_fault(process, &happens);
+    if (err != NK_OK) {
+        return err;
+    }
     struct nk_map_entry *entry = next_in_order(&process->facts, prefix, NULL);
     while (entry != NULL) {
         visit(visitor, nk_bytes_of(entry->key, entry->key_size), nk_buf_bytes(entry->value));

@@ -1,5 +1,5 @@
 /* Jobs: each runs at some moment after its submission, in one piece, and its end is heard at some
- * later moment; the log lane keeps its order, the others do not. */
+ * later moment, not while the loop is paused; the log lane keeps its order, the others do not. */
 
 #include "tests/sim/sim.h"
 
@@ -48,18 +48,36 @@ static void fire(struct sim_event *event)
         sim_trace(world, "job", process->ops->name, job->lane);
         job->job->run(job->job);
         job->ran = true;
-        sim_at(world, world->now_us + nk_prng_between(&world->prng, 1, 300), event);
+        sim_at(world, world->now_us + nk_prng_between(&world->prng, 1, world->temper.job_us_max),
+               event);
+        return;
+    }
+    if (sim_process_paused(process)) {
+        sim_at(world, process->paused_until_us, event);
         return;
     }
     finish(job);
     sim_process_soon(process);
 }
 
+static uint64_t delay_of(struct sim_world *world)
+{
+    const struct sim_temper *temper = &world->temper;
+    uint64_t delay_us = nk_prng_between(&world->prng, 5, temper->job_us_max);
+    if (nk_prng_chance(&world->prng, temper->job_slow)) {
+        delay_us += nk_prng_below(&world->prng, temper->job_slow_us);
+    }
+    if (world->now_us < world->disk_slow_until_us) {
+        delay_us += nk_prng_below(&world->prng, world->disk_slow_until_us - world->now_us + 1);
+    }
+    return delay_us;
+}
+
 static enum nk_err submit(void *ctx, enum nk_lane lane, struct nk_job *nk_job)
 {
     struct sim_process *process = ctx;
     struct sim_world *world = process->world;
-    if (process->dying) {
+    if (process->dying || nk_prng_chance(&world->prng, world->temper.lane_full)) {
         return NK_BUSY;
     }
     struct job *job = nk_alloc_zero(1, sizeof *job);
@@ -69,11 +87,7 @@ static enum nk_err submit(void *ctx, enum nk_lane lane, struct nk_job *nk_job)
     job->lane = lane;
     job->job = nk_job;
     nk_list_append(&process->jobs, &job->link);
-    uint64_t delay_us = nk_prng_between(&world->prng, 5, 500);
-    if (nk_prng_chance(&world->prng, 20000)) {
-        delay_us += nk_prng_below(&world->prng, 200 * NK_US_PER_MS);
-    }
-    sim_at(world, world->now_us + delay_us, &job->event);
+    sim_at(world, world->now_us + delay_of(world), &job->event);
     return NK_OK;
 }
 

@@ -1,5 +1,6 @@
-/* The event queue.  Time stands still while an event is handled and jumps to the next one's: a run
- * of seconds takes milliseconds.  Equal times keep the order in which they were asked for. */
+/* The event queue, and the phases of a run.  Time stands still while an event is handled and jumps
+ * to the next one's: a run of seconds takes milliseconds.  Equal times keep the order in which they
+ * were asked for. */
 
 #include <stdarg.h>
 
@@ -11,6 +12,21 @@
 
 #define WALL_START_MS UINT64_C(1800000000000)
 #define EVENTS_MAX    UINT64_C(5000000) /* a run that needs more does not end */
+
+static const char *const check_names[SIM_CHECK_COUNT] = {
+    [SIM_CHECK_HISTORY] = "history", [SIM_CHECK_VERSION] = "version",
+    [SIM_CHECK_SESSION] = "session", [SIM_CHECK_ANSWER] = "answer",
+    [SIM_CHECK_WIRE] = "wire",       [SIM_CHECK_TERM] = "term",
+    [SIM_CHECK_VIEW] = "view",       [SIM_CHECK_START] = "start",
+    [SIM_CHECK_EXIT] = "exit",       [SIM_CHECK_FENCE] = "fence",
+    [SIM_CHECK_LOG] = "log",         [SIM_CHECK_SERVE] = "serve",
+    [SIM_CHECK_QUIET] = "quiet",
+};
+
+const char *sim_check_name(enum sim_check check)
+{
+    return check_names[check];
+}
 
 uint64_t sim_wall_ms(const struct sim_world *world)
 {
@@ -25,8 +41,8 @@ static void note_wall(struct sim_world *world)
 void sim_wall_jump(struct sim_world *world, int64_t by_ms)
 {
     world->wall_base_ms = (uint64_t)((int64_t)world->wall_base_ms + by_ms);
-    world->wall_jumps++;
     note_wall(world);
+    sim_workload_clock_jumped(world);
 }
 
 void sim_trace(struct sim_world *world, const char *what, const char *detail, uint64_t number)
@@ -42,12 +58,13 @@ void sim_trace(struct sim_world *world, const char *what, const char *detail, ui
     }
 }
 
-void sim_fail(struct sim_world *world, const char *format, ...)
+void sim_fail(struct sim_world *world, enum sim_check check, const char *format, ...)
 {
-    if (world->failed) {
+    if (world->failed || world->ending) {
         return;
     }
     world->failed = true;
+    world->failed_check = check;
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(world->failure, sizeof world->failure, format, arguments);
@@ -68,30 +85,6 @@ void sim_cancel(struct sim_world *world, struct sim_event *event)
     nk_heap_remove(&world->events, &event->due);
 }
 
-/* Sizes are small, so that a short run flushes, rolls and recycles; they differ from seed to seed.
- */
-static void configure(struct sim_world *world)
-{
-    struct nk_prng *prng = &world->prng;
-    struct nk_config *config = &world->config;
-    nk_config_defaults(config);
-    config->node_id = "node0";
-    config->data_dir = "simulated";
-    config->cluster.total_shards = (uint32_t)nk_prng_between(prng, 1, 4);
-    config->lsm.memtable_bytes = nk_prng_between(prng, 4, 32) * NK_KIB;
-    config->lsm.write_buffer_total_bytes = config->lsm.memtable_bytes * nk_prng_between(prng, 1, 4);
-    config->lsm.table_bytes = nk_prng_between(prng, 1, 16) * NK_KIB;
-    config->lsm.fanout = (uint32_t)nk_prng_between(prng, 2, 10);
-    config->lsm.max_levels = (uint32_t)nk_prng_between(prng, 2, 7);
-    config->lsm.max_background_jobs = (uint32_t)nk_prng_between(prng, 1, 4);
-    config->lsm.block_cache_bytes = nk_prng_between(prng, 1, 64) * NK_KIB;
-    config->raft.segment_bytes = nk_prng_between(prng, 4, 64) * NK_KIB;
-    config->disk.reserve_bytes = 0;
-    static const char *const gossip[] = {"sim://gossip"};
-    config->bus.gossip_addrs.items = gossip;
-    config->bus.gossip_addrs.count = 1;
-}
-
 void sim_world_open(uint64_t seed, const struct sim_options *options, struct sim_world **out_world)
 {
     struct sim_world *world = nk_alloc_zero(1, sizeof *world);
@@ -104,7 +97,8 @@ void sim_world_open(uint64_t seed, const struct sim_options *options, struct sim
     note_wall(world);
     nk_heap_init(&world->events);
     world->fs = sim_fs_new(nk_prng_next(&world->prng));
-    configure(world);
+    sim_temper_draw(world);
+    sim_wire_open(world);
     for (enum sim_role which = 0; which < SIM_ROLE_COUNT; which++) {
         sim_process_open(world, which);
     }
@@ -119,6 +113,7 @@ void sim_world_close(struct sim_world **world_p)
     if (world == NULL) {
         return;
     }
+    world->ending = true;
     sim_nemesis_close(world);
     for (enum sim_role which = 0; which < SIM_ROLE_COUNT; which++) {
         sim_process_close(&world->processes[which]);
@@ -133,8 +128,21 @@ void sim_world_close(struct sim_world **world_p)
         event->fire(event);
     }
     nk_heap_deinit(&world->events);
+    sim_wire_close(world);
     nk_free(world);
     *world_p = NULL;
+}
+
+/* The operation at which the disk was to stop has been tried. */
+static void stop_disk(struct sim_world *world)
+{
+    uint64_t restart_us = nk_prng_between(&world->prng_faults, 1, 500) * NK_US_PER_MS;
+    world->cut_armed = false;
+    if (world->cut_is_power) {
+        sim_power_loss(world, restart_us);
+    } else {
+        sim_process_kill(&world->processes[SIM_SHARDHOST], restart_us);
+    }
 }
 
 static void one_event(struct sim_world *world)
@@ -148,9 +156,9 @@ static void one_event(struct sim_world *world)
     struct sim_event *event = NK_CONTAINER_OF(due, struct sim_event, due);
     world->event_count++;
     event->fire(event);
-    if (world->power_cut_at != 0 && sim_fs_operations(world->fs) >= world->power_cut_at) {
-        world->power_cut_at = 0;
-        sim_power_loss(world, nk_prng_between(&world->prng_faults, 1, 500) * NK_US_PER_MS);
+    sim_process_kill_due(world);
+    if (world->cut_armed && sim_fs_power_missed(world->fs)) {
+        stop_disk(world);
     }
 }
 
@@ -160,10 +168,61 @@ static void run_until(struct sim_world *world, uint64_t end_us,
     while (!world->failed && nk_heap_peek(&world->events) != NULL &&
            nk_heap_peek(&world->events)->order <= end_us && !(done != NULL && done(world))) {
         if (world->event_count >= EVENTS_MAX) {
-            sim_fail(world, "no end after %llu events", (unsigned long long)EVENTS_MAX);
+            sim_fail(world, SIM_CHECK_SERVE, "no end after %llu events",
+                     (unsigned long long)EVENTS_MAX);
             return;
         }
         one_event(world);
+    }
+    if (done == NULL && !world->failed) {
+        world->now_us = nk_max_u64(world->now_us, end_us);
+        note_wall(world);
+    }
+}
+
+/* Everybody finishes and reads everything; then the node has time to become quiet. */
+static void settle(struct sim_world *world, const char *after)
+{
+    sim_trace(world, "settle", after, 0);
+    sim_workload_settle(world);
+    uint64_t end_us = world->now_us + world->options.settle_ms * NK_US_PER_MS;
+    run_until(world, end_us, sim_workload_settled);
+    if (world->failed) {
+        return;
+    }
+    if (!sim_workload_settled(world)) {
+        sim_fail(world, SIM_CHECK_SERVE, "not every client was served within %llu ms after %s",
+                 (unsigned long long)world->options.settle_ms, after);
+        return;
+    }
+    char memory[1024];
+    struct nk_text reason;
+    for (;;) {
+        nk_text_init(&reason, memory, sizeof memory);
+        if (world->failed || sim_quiet(world, &reason)) {
+            return;
+        }
+        if (world->now_us >= end_us) {
+            sim_fail(world, SIM_CHECK_QUIET, "%llu ms after %s: %s",
+                     (unsigned long long)world->options.settle_ms, after, memory);
+            return;
+        }
+        run_until(world, world->now_us + 100 * NK_US_PER_MS, NULL);
+    }
+}
+
+/* A bit flips while the node is off: it may refuse, it may not lie. */
+static void rot(struct sim_world *world)
+{
+    sim_trace(world, "rot", "", 0);
+    for (enum sim_role which = 0; which < SIM_ROLE_COUNT; which++) {
+        sim_process_kill(&world->processes[which], 100 * NK_US_PER_MS);
+    }
+    if (sim_nemesis_flip(world)) {
+        world->rotten = true;
+        sim_workload_read_rotten(world);
+        run_until(world, world->now_us + world->options.settle_ms * NK_US_PER_MS,
+                  sim_workload_settled);
     }
 }
 
@@ -174,12 +233,14 @@ bool sim_world_run(struct sim_world *world)
     }
     run_until(world, world->options.run_ms * NK_US_PER_MS, NULL);
     sim_nemesis_stop(world);
-    sim_workload_settle(world);
-    uint64_t settle_us = world->now_us + world->options.settle_ms * NK_US_PER_MS;
-    run_until(world, settle_us, sim_workload_done);
-    if (!world->failed && !sim_workload_done(world)) {
-        sim_fail(world, "not every client finished within %llu ms after the faults stopped",
-                 (unsigned long long)world->options.settle_ms);
+    settle(world, "the faults stopped");
+    if (!world->failed) {
+        /* What is promised must be there without any help of memory. */
+        sim_power_loss(world, 10 * NK_US_PER_MS);
+        settle(world, "a last power loss");
+    }
+    if (!world->failed && world->temper.rots) {
+        rot(world);
     }
     if (!world->failed) {
         sim_workload_check(world);

@@ -3,8 +3,8 @@
  *
  * Rules that prune without losing an answer:
  *
- *   1. Answered writes are placed in the order of their versions: a version must be above all that
- *      the register had before.
+ *   1. Versions rise: answered writes are placed in the order of theirs, and the register goes
+ *      beyond a version only when all are placed that saw it.
  *   2. A write without an answer whose value was read has the version that came with it, and was
  *      over when the first of those reads was: it is treated as answered.
  *   3. An answered operation that fits and changes nothing is placed at once: whatever order there
@@ -13,8 +13,10 @@
  *      without it.  It has no end, so it can wait until then; if nobody needs it, it never was.
  *   5. Of several such writes that would do the same, the one that began first is taken first: its
  *      value was read by nobody.
- *   6. Where the same answered operations led to the same register with fewer unanswered ones, all
- *      that can follow has been or will be tried there.
+ *   6. Where the same answered operations led to the same register with fewer or weaker unanswered
+ *      ones, all that can follow has been or will be tried there.  Of two that differ only in when
+ *      their value expires, the one that expires first is the stronger: to be there or not, as one
+ *      likes, from an earlier time on.
  *
  * What is left to try are which unanswered write explains an answer, and when a value expired. */
 
@@ -68,6 +70,8 @@ struct search {
 
     uint64_t placed_hash; /* sum over the placed answered items */
     uint64_t *used;       /* bit set of the placed unanswered items */
+    uint64_t *useful;     /* those of them that would still be of use, had they not been used */
+    uint64_t *families;   /* bit set: a family of unanswered items starts there */
     size_t used_words;
     struct history_visits visits;
 };
@@ -126,6 +130,29 @@ static void learn_from_reads(struct search *search)
     }
 }
 
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static bool same_family(const struct history_op *a, const struct history_op *b)
+{
+    return a->kind == b->kind && history_same_version(a->expected, b->expected);
+}
+
+/* By family, and in each the strongest first. */
+static int compare_strength(const struct history_op *a, const struct history_op *b)
+{
+    if (a->kind != b->kind) {
+        return a->kind < b->kind ? -1 : 1;
+    }
+    int order = compare_u64(a->expected.index, b->expected.index);
+    if (order == 0) {
+        order = compare_u64(a->expected.term, b->expected.term);
+    }
+    return order != 0 ? order : compare_u64(a->expires_first - 1, b->expires_first - 1);
+}
+
 static int compare_items(const void *left, const void *right)
 {
     const struct item *a = left;
@@ -133,10 +160,11 @@ static int compare_items(const void *left, const void *right)
     if (a->answered != b->answered) {
         return a->answered ? -1 : 1;
     }
-    if (a->op.invoked != b->op.invoked) {
-        return a->op.invoked < b->op.invoked ? -1 : 1;
+    int order = a->answered ? 0 : compare_strength(&a->op, &b->op);
+    if (order == 0) {
+        order = compare_u64(a->op.invoked, b->op.invoked);
     }
-    return a->number < b->number ? -1 : 1;
+    return order != 0 ? order : compare_u64(a->number, b->number);
 }
 
 /* Rule 1.  False: two writes got the same index. */
@@ -164,24 +192,24 @@ static bool rank_writes(struct search *search)
     return true;
 }
 
-static bool same_effect(const struct history_op *a, const struct history_op *b)
-{
-    return a->kind == b->kind && history_same_version(a->expected, b->expected) &&
-           a->expires_first == b->expires_first && a->expires_last == b->expires_last;
-}
-
-/* Rule 5. */
+/* Rules 5 and 6. */
 static void find_twins(struct search *search)
 {
+    search->used_words = (search->count - search->answered_count) / 64 + 1;
+    search->used = nk_alloc_zero(search->used_words, sizeof(uint64_t));
+    search->useful = nk_alloc_zero(search->used_words, sizeof(uint64_t));
+    search->families = nk_alloc_zero(search->used_words, sizeof(uint64_t));
     for (size_t i = search->answered_count; i < search->count; i++) {
         struct item *item = &search->items[i];
-        item->twin = SIZE_MAX;
-        for (size_t j = search->answered_count; j < i; j++) {
-            if (same_effect(&search->items[j].op, &item->op)) {
-                item->twin = j;
-            }
-        }
+        const struct history_op *before = i > search->answered_count ? &item[-1].op : NULL;
         item->op.value = item->op.value != 0 ? VALUE_UNREAD : 0;
+        item->twin = SIZE_MAX;
+        if (before == NULL || !same_family(before, &item->op)) {
+            size_t bit = i - search->answered_count;
+            search->families[bit / 64] |= UINT64_C(1) << (bit % 64);
+        } else if (before->expires_first == item->op.expires_first) {
+            item->twin = i - 1;
+        }
     }
 }
 
@@ -203,6 +231,7 @@ static bool prepare(struct search *search, const struct history_op *ops, size_t 
             item->op.returned = UINT64_MAX;
             item->op.wall_min = 0;
             item->op.wall_max = UINT64_MAX;
+            item->op.expires_last = item->op.expires_first != 0 ? UINT64_MAX : 0;
             search->count++;
         }
     }
@@ -215,9 +244,7 @@ static bool prepare(struct search *search, const struct history_op *ops, size_t 
     search->answered_left = search->answered_count;
     find_twins(search);
     search->steps = nk_alloc_zero(search->count + 1, sizeof *search->steps);
-    search->used_words = (search->count - search->answered_count) / 64 + 1;
-    search->used = nk_alloc_zero(search->used_words, sizeof(uint64_t));
-    history_visits_init(&search->visits, search->used_words);
+    history_visits_init(&search->visits, search->used_words, search->families);
     return rank_writes(search);
 }
 
@@ -247,14 +274,30 @@ static void set_placed(struct search *search, size_t i, bool placed)
     }
 }
 
+/* An unanswered write that expects a version which is gone for good can never be placed. */
+static bool is_useless(const struct search *search, const struct item *item)
+{
+    const struct history_cell *cell = &search->cell;
+    struct history_version expected = item->op.expected;
+    bool shown = cell->value != 0 && history_same_version(cell->version, expected);
+    return !history_no_version(expected) && expected.index <= cell->index_last && !shown;
+}
+
 /* Whether the present configuration is new; remembers it. */
 static bool is_new(struct search *search)
 {
+    memcpy(search->useful, search->used, search->used_words * sizeof(uint64_t));
+    for (size_t i = search->answered_count; i < search->count; i++) {
+        if (is_useless(search, &search->items[i])) {
+            size_t bit = i - search->answered_count;
+            search->useful[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+        }
+    }
     uint64_t hash = history_cell_hash(&search->cell, search->placed_hash);
     if (search->chain) {
         hash = history_cell_hash(&search->base, hash);
     }
-    return history_visits_add(&search->visits, hash | 1, search->used);
+    return history_visits_add(&search->visits, hash | 1, search->useful);
 }
 
 /* The first return among the unplaced: who began later must wait. */
@@ -277,6 +320,29 @@ static bool is_settled(const struct history_cell *cell)
     return cell->value == 0 || !history_no_version(cell->version);
 }
 
+/* The version that the operation saw in the register, if it did not make it: its index, or 0. */
+static uint64_t index_seen(const struct history_op *op)
+{
+    if (op->kind == HISTORY_GET) {
+        return op->version.index;
+    }
+    bool refused = op->outcome == HISTORY_MISMATCH || op->outcome == HISTORY_EXISTS;
+    return refused ? op->found.index : 0;
+}
+
+/* Rule 1: nobody but `item` still has to see a version below `index`. */
+static bool is_past(const struct search *search, const struct item *item, uint64_t index)
+{
+    for (size_t i = search->first_open; i < search->answered_count; i++) {
+        const struct item *other = &search->items[i];
+        uint64_t seen = index_seen(&other->op);
+        if (!other->placed && other != item && seen != 0 && seen < index) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether the item may come next, and what the register holds then. */
 static bool can_place(const struct search *search, const struct item *item, uint64_t limit,
                       struct history_cell *out_after)
@@ -285,6 +351,10 @@ static bool can_place(const struct search *search, const struct item *item, uint
         (item->answered && item->rank != SIZE_MAX && item->rank != search->rank_next) ||
         (!item->answered && item->twin != SIZE_MAX && !search->items[item->twin].placed) ||
         !history_fits(&search->cell, &item->op, out_after)) {
+        return false;
+    }
+    if (out_after->index_last > search->cell.index_last &&
+        !is_past(search, item, out_after->index_last)) {
         return false;
     }
     struct history_cell without;
@@ -417,6 +487,8 @@ enum history_verdict history_check(const struct history_op *ops, size_t count,
     nk_free(search.items);
     nk_free(search.steps);
     nk_free(search.used);
+    nk_free(search.useful);
+    nk_free(search.families);
     history_visits_deinit(&search.visits);
     return verdict;
 }

@@ -13,10 +13,11 @@ static struct history_slot *slot_of(const struct history_visits *visits, uint64_
     return &visits->slots[i];
 }
 
-void history_visits_init(struct history_visits *visits, size_t set_words)
+void history_visits_init(struct history_visits *visits, size_t set_words, const uint64_t *families)
 {
     memset(visits, 0, sizeof *visits);
     visits->item_words = 1 + set_words;
+    visits->families = families;
     visits->slot_count = 1024;
     visits->slots = nk_alloc_zero(visits->slot_count, sizeof *visits->slots);
 }
@@ -35,11 +36,26 @@ static void visits_grow(struct history_visits *visits)
     *visits = grown;
 }
 
-static bool is_subset(const uint64_t *part, const uint64_t *whole, size_t words)
+/* Word by word; `balance` is how many more of a family the other one has used so far. */
+static bool as_good(const uint64_t *set, const uint64_t *other, const uint64_t *families,
+                    size_t words)
 {
+    size_t balance = 0;
     for (size_t i = 0; i < words; i++) {
-        if ((part[i] & ~whole[i]) != 0) {
-            return false;
+        if (set[i] == other[i] && families[i] == 0) {
+            continue;
+        }
+        for (uint64_t bit = 1; bit != 0; bit <<= 1) {
+            if ((families[i] & bit) != 0) {
+                balance = 0;
+            }
+            balance += (other[i] & bit) != 0;
+            if ((set[i] & bit) != 0) {
+                if (balance == 0) {
+                    return false;
+                }
+                balance--;
+            }
         }
     }
     return true;
@@ -50,7 +66,7 @@ bool history_visits_add(struct history_visits *visits, uint64_t hash, const uint
     size_t words = visits->item_words;
     struct history_slot *slot = slot_of(visits, hash);
     for (size_t at = slot->first; at != 0; at = (size_t)visits->items[(at - 1) * words]) {
-        if (is_subset(visits->items + (at - 1) * words + 1, set, words - 1)) {
+        if (as_good(visits->items + (at - 1) * words + 1, set, visits->families, words - 1)) {
             return false;
         }
     }

@@ -1,7 +1,11 @@
 #pragma once
 
 /* Configurations that a search has seen: by a hash of all but the optional steps that led there,
- * and then by the set of those.  One that was reached with fewer of them is at least as good. */
+ * and then by the set of those.
+ *
+ * Optional steps come in families, the strongest of each first: a step can do whatever those behind
+ * it in its family can.  One configuration is at least as good as another if each step it used up
+ * stands for one of the other's that is at least as strong: it has the stronger ones left. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,11 +22,13 @@ struct history_visits {
     size_t taken;
     uint64_t *items; /* each: next in the chain, then the bit set */
     size_t item_words;
+    const uint64_t *families; /* bit set: a family starts here */
     size_t item_count;
     size_t item_capacity;
 };
 
-void history_visits_init(struct history_visits *visits, size_t set_words);
+/* `families` is borrowed until deinit. */
+void history_visits_init(struct history_visits *visits, size_t set_words, const uint64_t *families);
 void history_visits_deinit(struct history_visits *visits);
 
 /* False if something at least as good was seen; else remembers this.  `hash` != 0. */

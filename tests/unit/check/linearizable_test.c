@@ -281,7 +281,9 @@ static void draw_answer(struct nk_prng *prng, struct history_op *op, size_t i)
     op->tombstoned = nk_prng_below(prng, 2) == 0;
     if (op->kind != HISTORY_DELETE && nk_prng_below(prng, 4) == 0) {
         op->expires_first = 1 + nk_prng_below(prng, 10);
-        op->expires_last = op->expires_first + nk_prng_below(prng, 3);
+        op->expires_last = op->outcome == HISTORY_UNKNOWN
+                               ? UINT64_MAX
+                               : op->expires_first + nk_prng_below(prng, 3);
     }
     if (op->kind == HISTORY_CAS) {
         op->expected.index = 1 + nk_prng_below(prng, SMALL_OPS);

@@ -321,18 +321,41 @@ Test(simfs, the_chosen_operation_fails_once)
 
 Test(simfs, without_power_everything_fails_until_the_crash)
 {
-    struct nk_prng prng;
-    nk_prng_init(&prng, 1);
-    struct sim_fs *sim = sim_fs_new(1);
-    struct nk_fs fs = sim_fs_handle(sim);
-    sim_fs_cut_power_after(sim, 1);
-    cr_expect_eq(nk_fs_mkdir(&fs, "a"), NK_OK);
-    cr_expect_eq(nk_fs_mkdir(&fs, "b"), NK_IO);
-    cr_expect_eq(nk_fs_sync_dir(&fs, ""), NK_IO);
-    cr_expect_not(sim_fs_exists(sim, "b"));
-    sim_fs_crash(sim, &prng);
-    cr_expect_eq(nk_fs_mkdir(&fs, "c"), NK_OK);
-    sim_fs_free(&sim);
+    size_t half_done = 0;
+    for (uint64_t seed = 0; seed < CRASHES; seed++) {
+        struct nk_prng prng;
+        nk_prng_init(&prng, seed);
+        struct sim_fs *sim = sim_fs_new(seed);
+        struct nk_fs fs = sim_fs_handle(sim);
+        sim_fs_cut_power_after(sim, 1);
+        cr_expect_eq(nk_fs_mkdir(&fs, "a"), NK_OK);
+        cr_expect_not(sim_fs_power_missed(sim));
+        cr_expect_eq(nk_fs_mkdir(&fs, "b"), NK_IO);
+        cr_expect(sim_fs_power_missed(sim));
+        cr_expect_eq(nk_fs_mkdir(&fs, "c"), NK_IO);
+        cr_expect_eq(nk_fs_sync_dir(&fs, ""), NK_IO);
+        half_done += sim_fs_exists(sim, "b"); /* it was under way */
+        cr_expect_not(sim_fs_exists(sim, "c"));
+        sim_fs_crash(sim, &prng);
+        cr_expect_not(sim_fs_power_missed(sim));
+        cr_expect_eq(nk_fs_mkdir(&fs, "d"), NK_OK);
+        sim_fs_free(&sim);
+    }
+    cr_expect_gt(half_done, 0);
+    cr_expect_lt(half_done, CRASHES);
+}
+
+Test(simfs, a_process_that_is_killed_at_once_has_nothing_under_way)
+{
+    for (uint64_t seed = 0; seed < CRASHES; seed++) {
+        struct sim_fs *sim = sim_fs_new(seed);
+        struct nk_fs fs = sim_fs_handle(sim);
+        sim_fs_cut_power_after(sim, 0);
+        cr_expect_eq(nk_fs_mkdir(&fs, "a"), NK_IO);
+        cr_expect_not(sim_fs_exists(sim, "a"));
+        sim_fs_kill(sim);
+        sim_fs_free(&sim);
+    }
 }
 
 Test(simfs, a_sync_after_a_failed_sync_promises_nothing)
