@@ -14,7 +14,13 @@
 
 static const char meta_key[] = "epoch";
 
-enum nk_err gossip_epoch_open(struct gossip_epoch *epoch, const struct nk_meta *meta)
+static uint64_t clock_of(uint64_t wall_ms)
+{
+    return nk_min_u64(wall_ms, EPOCH_MAX >> (COUNTER_BITS + 1)) << COUNTER_BITS;
+}
+
+enum nk_err gossip_epoch_open(struct gossip_epoch *epoch, const struct nk_meta *meta,
+                              uint64_t wall_ms)
 {
     *epoch = (struct gossip_epoch){.meta = meta};
     struct nk_buf value;
@@ -25,7 +31,9 @@ enum nk_err gossip_epoch_open(struct gossip_epoch *epoch, const struct nk_meta *
             epoch->ceiling = nk_get_u64(value.data);
             epoch->last = epoch->ceiling;
         } else {
-            err = NK_CORRUPT;
+            /* No ceiling was further ahead of the clock of its time. */
+            epoch->last = clock_of(wall_ms) + CEILING_STEP;
+            epoch->guessed = true;
         }
     } else if (err == NK_NOT_FOUND) {
         err = NK_OK;
@@ -64,8 +72,7 @@ void gossip_epoch_mend(struct gossip_epoch *epoch)
 
 uint64_t gossip_epoch_next(struct gossip_epoch *epoch, uint64_t wall_ms)
 {
-    uint64_t clock = nk_min_u64(wall_ms, EPOCH_MAX >> (COUNTER_BITS + 1)) << COUNTER_BITS;
-    epoch->last = nk_max_u64(epoch->last + 1, clock);
+    epoch->last = nk_max_u64(epoch->last + 1, clock_of(wall_ms));
     if (epoch->last > epoch->ceiling) {
         store_ceiling(epoch);
     }

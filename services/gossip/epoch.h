@@ -15,12 +15,15 @@ struct gossip_epoch {
     const struct nk_meta *meta;
     uint64_t last;
     uint64_t ceiling; /* durable: no epoch above it was given out; last <= ceiling */
+    bool guessed;     /* what was stored is no epoch and was set aside */
     bool unsafe;      /* the ceiling could not be stored: last may be above it */
 };
 
-/* The first epoch will be above all that were given out below `meta` before.  NK_CORRUPT: what is
- * stored there is not an epoch. */
-NK_MUST_CHECK enum nk_err gossip_epoch_open(struct gossip_epoch *epoch, const struct nk_meta *meta);
+/* The first epoch will be above all that were given out below `meta` before.  If what is stored
+ * there is not an epoch it begins a ceiling's step above the clock instead, which is above them too
+ * unless the clock went back further than that since; `guessed` says so. */
+NK_MUST_CHECK enum nk_err gossip_epoch_open(struct gossip_epoch *epoch, const struct nk_meta *meta,
+                                            uint64_t wall_ms);
 
 /* Somebody has seen this one: the next will be above it.  False: senseless, ignored. */
 bool gossip_epoch_seen(struct gossip_epoch *epoch, uint64_t seen);

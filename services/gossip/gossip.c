@@ -194,7 +194,12 @@ static void role_deinit(void **role)
 static enum nk_err recall(struct gossip *gossip, struct nk_text *reason)
 {
     const struct nk_meta *meta = &gossip->env->meta;
-    enum nk_err err = gossip_epoch_open(&gossip->epoch, meta);
+    enum nk_err err = gossip_epoch_open(&gossip->epoch, meta, nk_wall_ms(&gossip->env->clock));
+    if (err == NK_OK && gossip->epoch.guessed) {
+        nk_log_warn(&gossip->env->log, target,
+                    "the saved epoch is not readable: set aside for one above the clock",
+                    NK_LOG_NUMBER("epoch", gossip->epoch.last));
+    }
     if (err == NK_OK) {
         err = meta->ops->list(meta->ctx, nk_bytes_of_string(member_key_prefix), remember, gossip);
     }

@@ -466,6 +466,30 @@ Test(gossip_role, a_saved_registration_that_is_not_readable_is_skipped)
     close_gossip(&gossip);
 }
 
+Test(gossip_role, a_saved_epoch_that_is_not_readable_is_set_aside_for_a_higher_one)
+{
+    struct telling_role gossip;
+    open_gossip(&gossip);
+    (void)send_register(&gossip, "gateway", 9, 0);
+    tick(&gossip);
+    ask_for_state(&gossip, gossip.peer);
+    tick(&gossip);
+    uint64_t before = last_update(&gossip)->epoch;
+    const struct nk_meta *meta = &gossip.stage.env.meta;
+    cr_assert_eq(
+        meta->ops->put(meta->ctx, nk_bytes_of_string("epoch"), nk_bytes_of_string("garbage")),
+        NK_OK);
+    restart(&gossip);
+    cr_expect_eq(gossip.stage.log_counts[NK_LOG_WARN], 1);
+    cr_expect_not_null(strstr(gossip.stage.log_message, "epoch"), "%s", gossip.stage.log_message);
+    (void)send_register(&gossip, "gateway", 9, 0);
+    tick(&gossip);
+    ask_for_state(&gossip, gossip.peer);
+    tick(&gossip);
+    cr_expect_gt(last_update(&gossip)->epoch, before);
+    close_gossip(&gossip);
+}
+
 /* A view that stands still is worse than one that may have to be told again after a restart. */
 Test(gossip_role, whatever_write_fails_it_goes_on_telling)
 {
