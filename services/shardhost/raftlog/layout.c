@@ -123,6 +123,18 @@ bool raftlog_batch_head_decode(const uint8_t in[RAFTLOG_BATCH_HEAD_BYTES], uint6
     return true;
 }
 
+uint64_t raftlog_batch_claim(const uint8_t in[RAFTLOG_BATCH_HEAD_BYTES], uint64_t sequence,
+                             uint64_t offset, uint64_t limit)
+{
+    struct raftlog_batch_head head;
+    if (raftlog_batch_head_decode(in, sequence, offset, limit, &head)) {
+        return raftlog_sectors(head.length);
+    }
+    bool claims = nk_get_u32(in + BATCH_SEQUENCE) == (uint32_t)sequence &&
+                  nk_get_u32(in + BATCH_LENGTH) >= RAFTLOG_BATCH_HEAD_BYTES;
+    return claims ? RAFTLOG_SECTOR_BYTES : 0;
+}
+
 bool raftlog_batch_intact(struct nk_bytes batch)
 {
     NK_ASSERT(batch.size >= RAFTLOG_BATCH_HEAD_BYTES);

@@ -54,6 +54,11 @@ bool raftlog_batch_head_decode(const uint8_t in[RAFTLOG_BATCH_HEAD_BYTES], uint6
                                uint64_t offset, uint64_t limit,
                                struct raftlog_batch_head *out_head);
 
+/* How many bytes at `offset` say that they are a batch of segment `sequence`, believable or not: at
+ * least a sector; 0: they do not say so. */
+uint64_t raftlog_batch_claim(const uint8_t in[RAFTLOG_BATCH_HEAD_BYTES], uint64_t sequence,
+                             uint64_t offset, uint64_t limit);
+
 /* Whether the checksum of the batch is right; `batch` has the length that its head says. */
 bool raftlog_batch_intact(struct nk_bytes batch);
 

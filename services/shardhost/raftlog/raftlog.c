@@ -52,6 +52,11 @@ enum nk_err raftlog_open(const struct nk_fs *fs, const char *directory,
     return NK_OK;
 }
 
+const struct raftlog_cut *raftlog_cut(const struct raftlog *log)
+{
+    return log->store.cut.size_bytes > 0 ? &log->store.cut : NULL;
+}
+
 void raftlog_close(struct raftlog **log)
 {
     if (log == NULL || *log == NULL) {

@@ -46,6 +46,18 @@ struct raftlog_fault {
     const char *what; /* constant text */
 };
 
+/* What the last open cut off the end of the log. */
+struct raftlog_cut {
+    char file[64];
+    uint64_t offset;
+    uint64_t size_bytes; /* up to the last of it that could be told from a former use of the file */
+};
+
+/* *out_exists: a segment, or what was one, is below `directory`; without, an open makes a new log.
+ * Changes nothing. */
+NK_MUST_CHECK enum nk_err raftlog_exists(const struct nk_fs *fs, const char *directory,
+                                         bool *out_exists);
+
 /* Opens the log below `directory` of `fs`, created if missing, and hands every valid record to
  * `visit` in the order in which it was written; payloads are borrowed for the call.  What was
  * visited is durable once the open has succeeded.
@@ -62,6 +74,11 @@ enum nk_err raftlog_open(const struct nk_fs *fs, const char *directory,
                          const struct raftlog_options *options,
                          void (*visit)(void *visitor, const struct raftlog_record *record),
                          void *visitor, struct raftlog **out_log, struct raftlog_fault *out_fault);
+
+/* What the open cut; NULL: the log ended as a log ends.  A crash in the middle of a write leaves
+ * such a tail, and so does damage of the last round, which nothing tells from it.  Damage of the
+ * head of a batch goes unseen in a segment that was used before. */
+const struct raftlog_cut *raftlog_cut(const struct raftlog *log);
 
 /* NULL is a no-op; nulls *log.  What is staged is lost.  No write may be executing. */
 void raftlog_close(struct raftlog **log);

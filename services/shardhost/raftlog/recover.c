@@ -5,6 +5,7 @@
 
 #include "services/shardhost/raftlog/recover.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/alloc.h"
@@ -35,6 +36,7 @@ struct recovery {
     uint64_t file_size;
     struct nk_buf window; /* the file from window_offset on */
     uint64_t window_offset;
+    uint64_t cut_bytes; /* behind the end of the log */
 };
 
 struct batch {
@@ -296,6 +298,43 @@ static enum nk_err read_closed(struct recovery *recovery, const struct found *fo
 
 /* --- The tail. */
 
+static bool all_zero(struct nk_bytes bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (bytes.data[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Notes what at `offset`, at or behind the end of the log, is no valid batch but was written there.
+ * In a segment that was used before, only the head of a batch tells that; in one that never was,
+ * every byte but zero. */
+static enum nk_err note_cut(struct recovery *recovery, uint64_t sequence, uint64_t end,
+                            uint64_t offset)
+{
+    bool fresh = recovery->segments[0].sequence == 1; /* nothing was ever dropped */
+    size_t size = (size_t)nk_min_u64(RAFTLOG_SECTOR_BYTES, recovery->file_size - offset);
+    struct nk_bytes sector;
+    enum nk_err err = load(recovery, offset, size, &sector);
+    if (err != NK_OK) {
+        return err;
+    }
+    uint64_t written = 0;
+    if (size >= RAFTLOG_BATCH_HEAD_BYTES) {
+        written = raftlog_batch_claim(sector.data, sequence, offset, recovery->file_size);
+    }
+    if (written == 0 && fresh && !all_zero(sector)) {
+        written = size;
+    }
+    if (written > 0) {
+        uint64_t limit = nk_min_u64(offset + written, recovery->file_size);
+        recovery->cut_bytes = nk_max_u64(recovery->cut_bytes, limit - end);
+    }
+    return NK_OK;
+}
+
 /* The last segment has no valid batch at `end`.  If anything valid behind it belongs to a round
  * that began later, then `end` had been synced: NK_CORRUPT.  *out_leftover: there are valid batches
  * of the round that is torn at `end`. */
@@ -303,12 +342,17 @@ static enum nk_err judge_tail(struct recovery *recovery, uint64_t sequence, uint
                               bool *out_leftover)
 {
     *out_leftover = false;
-    uint64_t offset = end + RAFTLOG_SECTOR_BYTES;
+    uint64_t offset = end;
     while (offset < recovery->file_size) {
         struct batch batch;
-        bool valid;
-        enum nk_err err =
-            read_batch(recovery, sequence, offset, recovery->file_size, &batch, &valid);
+        bool valid = false; /* at `end` there is none */
+        enum nk_err err = NK_OK;
+        if (offset > end) {
+            err = read_batch(recovery, sequence, offset, recovery->file_size, &batch, &valid);
+        }
+        if (err == NK_OK && !valid) {
+            err = note_cut(recovery, sequence, end, offset);
+        }
         if (err != NK_OK) {
             return err;
         }
@@ -320,6 +364,7 @@ static enum nk_err judge_tail(struct recovery *recovery, uint64_t sequence, uint
             return fault(recovery, NK_CORRUPT, end, "a bad batch with synced data behind it");
         }
         *out_leftover = true;
+        recovery->cut_bytes = offset + batch.head.length - end;
         offset += raftlog_sectors(batch.head.length);
     }
     return NK_OK;
@@ -376,6 +421,11 @@ static enum nk_err read_last(struct recovery *recovery, const struct found *foun
     if (err != NK_OK) {
         return err;
     }
+    struct raftlog_cut *cut = &recovery->store->cut;
+    (void)snprintf(cut->file, sizeof cut->file, "%s/%s", recovery->store->directory,
+                   recovery->name);
+    cut->offset = end;
+    cut->size_bytes = recovery->cut_bytes;
     recovery->store->file = recovery->file;
     recovery->store->sequence = found->sequence;
     recovery->file = NULL;
@@ -398,6 +448,23 @@ static enum nk_err read_segments(struct recovery *recovery, struct raftlog_end *
         nk_gauge_set(&recovery->store->stats.segments, (int64_t)recovery->segment_count);
     }
     return err;
+}
+
+static void see_log(void *visitor, const char *name)
+{
+    bool *exists = visitor;
+    uint64_t sequence;
+    enum raftlog_name kind = raftlog_segment_name_parse(name, &sequence);
+    if (kind == RAFTLOG_NAME_SEGMENT || kind == RAFTLOG_NAME_OLD) {
+        *exists = true;
+    }
+}
+
+enum nk_err raftlog_exists(const struct nk_fs *fs, const char *directory, bool *out_exists)
+{
+    *out_exists = false;
+    enum nk_err err = nk_fs_list(fs, directory, see_log, out_exists);
+    return err == NK_NOT_FOUND ? NK_OK : err;
 }
 
 static enum nk_err make_first(struct recovery *recovery, struct raftlog_end *out_end)

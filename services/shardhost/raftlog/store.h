@@ -31,6 +31,7 @@ struct raftlog_store {
     size_t spare_capacity;
     struct raftlog_stats stats;
     struct raftlog_fault fault;
+    struct raftlog_cut cut; /* size_bytes 0: nothing */
 };
 
 void raftlog_store_init(struct raftlog_store *store, const struct nk_fs *fs, const char *directory,
