@@ -3,11 +3,6 @@
  *   before: common/env_zmq brings a frame
  *   after:  shard.c
  *
- * Recovery.  The log is read once, from its start; the first record of a shard opens its database,
- * which says up to where everything is durable in tables; later entries are collected and handed to
- * the shard's raft group, which commits them anew when it leads again.  Every shard that was ever
- * used has its term and vote in the log, so the log names all shards there are.
- *
  * Rounds.  What all shards staged since the last round goes to the disk with one write and one sync
  * (group commit): while a round runs the next one gathers.  A shard hears PERSISTED with the id it
  * had staged when the round began. */
@@ -18,19 +13,17 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
-#include "common/base/codec.h"
 #include "common/base/hash.h"
 #include "common/base/plant.h"
 #include "services/shardhost/shardhost.h"
 
-#define HOUSEKEEPING_US       NK_US_PER_SEC
-#define ROUND_RETRY_US        NK_US_PER_SEC /* after a full disk */
-#define TABLES_PART_OF_FILES  2
-#define WORK_SLICES           4 /* in a table: so often a flush can come in between */
+#define HOUSEKEEPING_US      NK_US_PER_SEC
+#define ROUND_RETRY_US       NK_US_PER_SEC /* after a full disk */
+#define TABLES_PART_OF_FILES 2
+#define WORK_SLICES          4 /* in a table: so often a flush can come in between */
 
 /* Beyond it cold memtables that hold segments are flushed. */
-#define LOG_SEGMENTS_CALM     ((int64_t)4)
-#define LOG_SEGMENTS_RECYCLED 2
+#define LOG_SEGMENTS_CALM    ((int64_t)4)
 
 uint64_t host_now_us(const struct host *host)
 {
@@ -50,14 +43,16 @@ void host_fail(struct host *host, enum nk_err err, const char *what, const char 
 
 /* ---- Shards ---- */
 
-static void add_shard(struct host *host, struct shard *shard)
+void host_add_shard(struct host *host, struct shard *shard)
 {
-    lsm_set_user(shard->db, shard);
+    if (shard->db != NULL) {
+        lsm_set_user(shard->db, shard);
+    }
     host->by_id[shard->id] = shard;
     nk_list_append(&host->shards, &shard->link);
 }
 
-static void directory_of(uint32_t shard, char *out, size_t size)
+void host_shard_directory(uint32_t shard, char *out, size_t size)
 {
     (void)snprintf(out, size, "lsm/shard-%u", shard);
 }
@@ -71,7 +66,7 @@ enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard)
     }
     /* Never used: its directory does not exist, so the open below finds nothing to read. */
     char directory[64];
-    directory_of(id, directory, sizeof directory);
+    host_shard_directory(id, directory, sizeof directory);
     struct lsm_db *db;
     struct lsm_fault fault;
     enum nk_err err = lsm_open(host->engine, directory, &db, &fault);
@@ -87,7 +82,7 @@ enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard)
                      NK_LOG_NUMBER("shard", id), NK_LOG_TEXT("error", nk_err_name(err)));
         return err;
     }
-    add_shard(host, *out_shard);
+    host_add_shard(host, *out_shard);
     shard_campaign(*out_shard);
     return NK_OK;
 }
@@ -393,244 +388,6 @@ static enum nk_err role_fault(void *role, struct nk_text *reason)
 
 /* ---- Start ---- */
 
-struct recovered_entry {
-    raft_term term;
-    raft_index index;
-    uint8_t kind;
-    size_t offset; /* of its payload in `payloads` */
-    size_t size;
-};
-
-/* One shard as the log and its database tell it. */
-struct recovered {
-    struct lsm_db *db;
-    struct lsm_version applied;
-    raft_term term;
-    raft_id vote;
-    struct recovered_entry *entries; /* applied + 1 onward */
-    size_t count;
-    size_t capacity;
-    struct nk_buf payloads;
-};
-
-struct recovery {
-    struct host *host;
-    struct recovered **by_id;
-    enum nk_err err;
-    uint32_t shard; /* where err happened */
-    struct lsm_fault fault;
-};
-
-static struct recovered *recovered_shard(struct recovery *recovery, uint32_t id)
-{
-    if (recovery->by_id[id] != NULL) {
-        return recovery->by_id[id];
-    }
-    char directory[64];
-    directory_of(id, directory, sizeof directory);
-    struct lsm_db *db;
-    enum nk_err err = lsm_open(recovery->host->engine, directory, &db, &recovery->fault);
-    if (err != NK_OK) {
-        recovery->err = err;
-        recovery->shard = id;
-        return NULL;
-    }
-    struct recovered *shard = nk_alloc_zero(1, sizeof *shard);
-    shard->db = db;
-    struct nk_bytes state;
-    lsm_applied(db, &shard->applied, &state);
-    recovery->by_id[id] = shard;
-    return shard;
-}
-
-static void recover_entry(struct recovery *recovery, struct recovered *shard,
-                          const struct raftlog_record *record)
-{
-    if (record->index <= shard->applied.index) {
-        return; /* durable in tables */
-    }
-    raft_index next = shard->applied.index + shard->count + 1;
-    if (record->index > next) {
-        recovery->err = NK_CORRUPT;
-        recovery->shard = record->shard;
-        recovery->fault.what = "the log lacks an entry";
-        return;
-    }
-    /* A later record of an index voids everything from there on. */
-    shard->count = (size_t)(record->index - shard->applied.index - 1);
-    shard->payloads.size = shard->count > 0 ? shard->entries[shard->count - 1].offset +
-                                                  shard->entries[shard->count - 1].size
-                                            : 0;
-    if (shard->count == shard->capacity) {
-        shard->capacity = shard->capacity < 16 ? 16 : 2 * shard->capacity;
-        shard->entries = nk_realloc(shard->entries, shard->capacity * sizeof *shard->entries);
-    }
-    struct recovered_entry *entry = &shard->entries[shard->count];
-    entry->term = record->term;
-    entry->index = record->index;
-    entry->kind = record->entry_kind;
-    entry->offset = shard->payloads.size;
-    entry->size = record->payload.size;
-    nk_buf_append(&shard->payloads, record->payload);
-    shard->count++;
-}
-
-static void recover_record(void *visitor, const struct raftlog_record *record)
-{
-    struct recovery *recovery = visitor;
-    if (recovery->err != NK_OK) {
-        return;
-    }
-    if (record->shard >= recovery->host->total_shards) {
-        recovery->err = NK_CORRUPT;
-        recovery->shard = record->shard;
-        recovery->fault.what = "the log names a shard that cannot be";
-        return;
-    }
-    struct recovered *shard = recovered_shard(recovery, record->shard);
-    if (shard == NULL) {
-        return;
-    }
-    if (record->kind == RAFTLOG_STATE) {
-        shard->term = record->term;
-        shard->vote = record->index;
-    } else {
-        recover_entry(recovery, shard, record);
-    }
-}
-
-static enum nk_err start_recovered(struct host *host, uint32_t id, struct recovered *recovered)
-{
-    struct raft_entry *entries = nk_alloc_zero(recovered->count, sizeof *entries);
-    for (size_t i = 0; i < recovered->count; i++) {
-        const struct recovered_entry *from = &recovered->entries[i];
-        entries[i].term = from->term;
-        entries[i].index = from->index;
-        entries[i].kind = (enum raft_entry_kind)from->kind;
-        entries[i].payload = nk_bytes_of(recovered->payloads.data + from->offset, from->size);
-    }
-    struct raft_restore restore = {
-        .term = recovered->term,
-        .voted_for = recovered->vote,
-        .applied = recovered->applied.index,
-        .applied_term = recovered->applied.term,
-        .entries = entries,
-        .entry_count = recovered->count,
-    };
-    struct shard *shard;
-    enum nk_err err = shard_open(host, id, recovered->db, &restore, &shard);
-    nk_free(entries);
-    if (err != NK_OK) {
-        return err;
-    }
-    recovered->db = NULL; /* the shard's now */
-    raftlog_release(host->log, id, recovered->applied.index);
-    add_shard(host, shard);
-    shard_campaign(shard);
-    return NK_OK;
-}
-
-static void free_recovered(struct recovered **by_id, uint32_t total)
-{
-    for (uint32_t id = 0; id < total; id++) {
-        struct recovered *shard = by_id[id];
-        if (shard != NULL) {
-            lsm_close(&shard->db);
-            nk_free(shard->entries);
-            nk_buf_deinit(&shard->payloads);
-            nk_free(shard);
-        }
-    }
-    nk_free(by_id);
-}
-
-static enum nk_err recover(struct host *host, struct nk_text *reason)
-{
-    struct recovery recovery = {.host = host};
-    recovery.by_id = nk_alloc_zero(host->total_shards, sizeof *recovery.by_id);
-    struct raftlog_options options = {
-        .segment_bytes = host->config->raft.segment_bytes,
-        .recycled_max = LOG_SEGMENTS_RECYCLED,
-    };
-    struct raftlog_fault fault = {0};
-    enum nk_err err = raftlog_open(&host->env->fs, "raft", &options, recover_record, &recovery,
-                                   &host->log, &fault);
-    if (err != NK_OK) {
-        nk_text_add(reason, "the raft log cannot be opened: ");
-        nk_text_add(reason, nk_err_name(err));
-        nk_text_add(reason, ", ");
-        nk_text_add(reason, fault.file);
-        nk_text_add(reason, " at offset ");
-        nk_text_add_u64(reason, fault.offset);
-        nk_text_add(reason, ": ");
-        nk_text_add(reason, fault.what != NULL ? fault.what : "");
-    }
-    if (err == NK_OK) {
-        metrics_log_open(host);
-    }
-    if (err == NK_OK && recovery.err != NK_OK) {
-        err = recovery.err;
-        nk_text_add(reason, "shard ");
-        nk_text_add_u64(reason, recovery.shard);
-        nk_text_add(reason, " cannot be opened: ");
-        nk_text_add(reason, nk_err_name(err));
-        nk_text_add(reason, ", ");
-        nk_text_add(reason, recovery.fault.file);
-        nk_text_add(reason, ": ");
-        nk_text_add(reason, recovery.fault.what != NULL ? recovery.fault.what : "");
-    }
-    for (uint32_t id = 0; err == NK_OK && id < host->total_shards; id++) {
-        if (recovery.by_id[id] != NULL) {
-            err = start_recovered(host, id, recovery.by_id[id]);
-            if (err != NK_OK) {
-                nk_text_add(reason, "a shard's state cannot be read: ");
-                nk_text_add(reason, nk_err_name(err));
-            }
-        }
-    }
-    free_recovered(recovery.by_id, host->total_shards);
-    /* A conflict would read as a wrong configuration; damage is damage. */
-    return err;
-}
-
-/* What this data directory belongs to: 16 bytes of cluster id, then total_shards. */
-static enum nk_err identify(struct host *host, struct nk_text *reason)
-{
-    const struct nk_meta *meta = &host->env->meta;
-    struct nk_bytes key = nk_bytes_of_string("identity");
-    struct nk_buf value = {0};
-    enum nk_err err = meta->ops->get(meta->ctx, key, &value);
-    uint8_t image[20];
-    if (err == NK_NOT_FOUND) {
-        for (size_t i = 0; i < 16; i += 8) {
-            nk_put_u64(image + i, nk_prng_next(&host->prng));
-        }
-        nk_put_u32(image + 16, host->total_shards);
-        err = meta->ops->put(meta->ctx, key, nk_bytes_of(image, sizeof image));
-    } else if (err == NK_OK && value.size == sizeof image) {
-        memcpy(image, value.data, sizeof image);
-    } else if (err == NK_OK) {
-        err = NK_CORRUPT;
-    }
-    nk_buf_deinit(&value);
-    if (err != NK_OK) {
-        nk_text_add(reason, "the node's identity cannot be read or written: ");
-        nk_text_add(reason, nk_err_name(err));
-        return err;
-    }
-    uint32_t total = nk_get_u32(image + 16);
-    if (total != host->total_shards) {
-        nk_text_add(reason, "cluster.total_shards: the data was created with ");
-        nk_text_add_u64(reason, total);
-        nk_text_add(reason, " shards, the configuration says ");
-        nk_text_add_u64(reason, host->total_shards);
-        nk_text_add(reason, "; it cannot be changed after creation");
-        return NK_INVALID;
-    }
-    memcpy(host->cluster_id, image, sizeof host->cluster_id);
-    return NK_OK;
-}
-
 static void open_member(struct host *host)
 {
     struct nk_cluster_member self = {0};
@@ -702,7 +459,7 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
     nk_map_init(&host->outboxes);
     nk_arena_init(&host->arena, 64 * NK_KIB, 0);
     nk_arena_init(&host->decode, 16 * NK_KIB, 2 * NK_FRAME_BYTES_MAX);
-    enum nk_err err = identify(host, reason);
+    enum nk_err err = recovery_identify(host, reason);
     if (err == NK_OK) {
         struct lsm_options options = {
             .memtable_bytes = config->lsm.memtable_bytes,
@@ -724,7 +481,7 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
         lsm_engine_open(&context->env->fs, &options, &host->engine);
         metrics_open(host);
         open_member(host);
-        err = recover(host, reason);
+        err = recovery_run(host, reason);
     }
     if (err == NK_OK) {
         mind_disk(host);

@@ -2,7 +2,8 @@
 
 /* The inside of the shardhost role.
  *
- *   host.c      start and recovery, rounds of the shared log, background work, the clockwork
+ *   host.c      rounds of the shared log, background work, the clockwork
+ *   recovery.c  start: whose the data is, what the log and the tables say
  *   shard.c     one shard: carries out what raft asks for, applies, answers writes
  *   reads.c     gets: lease, read index, expiry, the way to the disk
  *   wire.c      frames in, replies out
@@ -56,7 +57,7 @@ struct shard {
     struct host *host;
     uint32_t id;
     enum shard_state state;
-    struct lsm_db *db;
+    struct lsm_db *db; /* NULL, like the next two: fenced at the start */
     struct kv *kv;
     struct raft_node *raft;
     bool leads; /* as last reported */
@@ -105,6 +106,7 @@ struct host {
     struct raftlog *log;
     raft_id self;
     uint8_t cluster_id[16];
+    bool log_expected; /* this data had a log already: one that is missing now is a loss */
     uint32_t total_shards;
     struct shard **by_id;  /* total_shards pointers, NULL: not active */
     struct nk_list shards; /* active ones, in order of activation */
@@ -144,6 +146,12 @@ struct host {
 /* The shard of that number, activated in memory if nobody has used it yet. */
 NK_MUST_CHECK enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard);
 
+/* A new shard becomes one of the active ones. */
+void host_add_shard(struct host *host, struct shard *shard);
+
+/* Where the tree of a shard lies, below the root of the fs. */
+void host_shard_directory(uint32_t shard, char *out, size_t size);
+
 /* The shard has records for the next round. */
 void host_mark_dirty(struct host *host, struct shard *shard);
 
@@ -153,12 +161,27 @@ void host_fail(struct host *host, enum nk_err err, const char *what, const char 
 
 uint64_t host_now_us(const struct host *host);
 
+/* ---- recovery.c ---- */
+
+/* Reads, or makes at the first start, what this data belongs to: sets cluster_id and log_expected.
+ * NK_INVALID: the data is another node's, of another total_shards, or nobody knows whose. */
+NK_MUST_CHECK enum nk_err recovery_identify(struct host *host, struct nk_text *reason);
+
+/* Opens the log and with it every shard that was ever used.  One whose data is damaged is there
+ * and fenced; what the log has of it is kept.  NK_INVALID: the log is gone. */
+NK_MUST_CHECK enum nk_err recovery_run(struct host *host, struct nk_text *reason);
+
 /* ---- shard.c ---- */
 
 /* Opens the state machine and the raft group of a shard.  `db` and the entries of `restore` come
  * from recovery; a new shard has an empty database and a zeroed restore. */
 NK_MUST_CHECK enum nk_err shard_open(struct host *host, uint32_t id, struct lsm_db *db,
                                      const struct raft_restore *restore, struct shard **out_shard);
+
+/* A shard whose data was found damaged at the start, fenced: it has neither database nor state
+ * machine nor raft group. */
+void shard_open_fenced(struct host *host, uint32_t id, const struct lsm_fault *fault,
+                       struct shard **out_shard);
 void shard_close(struct shard **shard);
 
 /* Takes one request; every request is answered exactly once, now or later, unless it is cancelled

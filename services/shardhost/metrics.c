@@ -241,6 +241,9 @@ void metrics_housekeeping(struct host *host, uint64_t free_bytes)
     nk_gauge_set(&host->meters->pending_requests, (int64_t)host->pending_count);
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
         struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
+        if (shard->db == NULL) {
+            continue; /* fenced at the start */
+        }
         struct lsm_shape shape;
         lsm_get_shape(shard->db, &shape);
         nk_gauge_set(&shard->meters->memtable_bytes, (int64_t)shape.memtable_bytes);

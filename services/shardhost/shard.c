@@ -102,29 +102,34 @@ static void tell_gossip(struct shard *shard)
     nk_member_report_shard(shard->host->member, &info);
 }
 
-void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
+static void mark_fenced(struct shard *shard, enum nk_err err, const char *while_doing,
+                        const struct lsm_fault *fault)
 {
-    if (shard->state == SHARD_FENCED) {
-        return;
-    }
     shard->state = SHARD_FENCED;
-    const struct lsm_fault *fault = lsm_last_fault(shard->db);
     nk_log_error(&shard->host->env->log, "shardhost.shard",
                  "the shard is fenced: its data cannot be trusted",
                  NK_LOG_NUMBER("shard", shard->id), NK_LOG_TEXT("error", nk_err_name(err)),
                  NK_LOG_TEXT("while", while_doing), NK_LOG_TEXT("file", fault->file),
                  NK_LOG_NUMBER("offset", fault->offset),
                  NK_LOG_TEXT("what", fault->what != NULL ? fault->what : ""));
+    shard->leads = false;
+    tell_gossip(shard);
+    shard->host->fenced_count++;
+    metrics_fenced(shard);
+}
+
+void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
+{
+    if (shard->state == SHARD_FENCED) {
+        return;
+    }
+    mark_fenced(shard, err, while_doing, lsm_last_fault(shard->db));
     refuse_all(shard, &shard->waiting, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_all(shard, &shard->reading, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_all(shard, &shard->runnable, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_proposed(shard);
     nk_heap_remove(&shard->host->timers, &shard->timer);
     lsm_hold_work(shard->db);
-    shard->leads = false;
-    tell_gossip(shard);
-    shard->host->fenced_count++;
-    metrics_fenced(shard);
 }
 
 /* ---- Answers to writes ---- */
@@ -537,18 +542,33 @@ void shard_sweep(struct shard *shard, uint64_t now_us)
     }
 }
 
-enum nk_err shard_open(struct host *host, uint32_t id, struct lsm_db *db,
-                       const struct raft_restore *restore, struct shard **out_shard)
+static struct shard *shard_new(struct host *host, uint32_t id)
 {
     struct shard *shard = nk_alloc_zero(1, sizeof *shard);
     shard->host = host;
     shard->id = id;
-    shard->db = db;
     nk_list_init(&shard->waiting);
     nk_list_init(&shard->proposed);
     nk_list_init(&shard->reading);
     nk_list_init(&shard->runnable);
     nk_list_init(&shard->link);
+    return shard;
+}
+
+void shard_open_fenced(struct host *host, uint32_t id, const struct lsm_fault *fault,
+                       struct shard **out_shard)
+{
+    struct shard *shard = shard_new(host, id);
+    metrics_shard_open(shard);
+    mark_fenced(shard, fault->err, "starting", fault);
+    *out_shard = shard;
+}
+
+enum nk_err shard_open(struct host *host, uint32_t id, struct lsm_db *db,
+                       const struct raft_restore *restore, struct shard **out_shard)
+{
+    struct shard *shard = shard_new(host, id);
+    shard->db = db;
     struct kv_options kv_options = {.shard = id};
     enum nk_err err = kv_open(db, &kv_options, &shard->kv);
     if (err != NK_OK) {

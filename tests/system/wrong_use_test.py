@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import unittest
@@ -150,6 +151,32 @@ class WrongUse(unittest.TestCase):
         self.assertEqual(self.files(node.data_dir), before)
         node.start()
         self.expect_undamaged(node)
+
+    def test_data_of_another_node_is_refused_with_both_names(self):
+        node = self.running_node()
+        self.assertEqual(node.stop(), 0)
+        before = self.files(node.data_dir)
+        self.expect_refused((EXIT_CONFIG,), "node_id", "node0", "node9", **{"--node-id": "node9"})
+        self.assertEqual(self.files(node.data_dir), before)
+        node.start()
+        self.expect_undamaged(node)
+
+    def test_data_without_its_log_or_its_identity_is_refused(self):
+        for lost, words in (("raft", ("raft log", "missing")),
+                            ("meta/shardhost", ("identity", "meta/shardhost"))):
+            with self.subTest(lost):
+                node = self.running_node()
+                self.assertEqual(node.stop(), 0)
+                kept = self.directory / "kept"
+                (node.data_dir / lost).rename(kept)
+                self.expect_refused((EXIT_CONFIG,), *words)
+                if (node.data_dir / lost).exists():
+                    shutil.rmtree(node.data_dir / lost)
+                kept.rename(node.data_dir / lost)
+                node.start()
+                self.expect_undamaged(node)
+                node.kill()
+                shutil.rmtree(node.data_dir)
 
     @staticmethod
     def files(directory):

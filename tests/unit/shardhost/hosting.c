@@ -24,7 +24,7 @@ void hosting_meet(struct hosting *hosting)
 
 void hosting_open(struct hosting *hosting)
 {
-    *hosting = (struct hosting){.id_next = 1};
+    *hosting = (struct hosting){.id_next = 1, .shard = HOSTING_SHARD};
     stage_open(&hosting->stage);
     hosting->stage.config.raft.segment_bytes = 4 * NK_MIB;
     hosting->stage.config.disk.reserve_bytes = 0;
@@ -53,7 +53,7 @@ uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
 {
     Norikv__Internal__V1__ShardRequest message = NORIKV__INTERNAL__V1__SHARD_REQUEST__INIT;
     message.id = hosting->id_next++;
-    message.shard = HOSTING_SHARD;
+    message.shard = hosting->shard;
     message.op = op;
     message.request.data = (uint8_t *)request.data;
     message.request.len = request.size;

@@ -6,12 +6,13 @@
 #include "proto/norikv/v1/kv.pb-c.h"
 #include "tests/unit/stage/stage.h"
 
-#define HOSTING_SHARD ((uint32_t)3) /* whom all requests ask */
+#define HOSTING_SHARD ((uint32_t)3) /* whom requests ask unless a test says otherwise */
 
 struct hosting {
     struct stage stage;
     void *role;
     nk_peer gateway;
+    uint32_t shard;   /* whom requests ask */
     uint64_t session; /* the incarnation that requests are meant for */
     uint64_t id_next;
 };
