@@ -41,7 +41,7 @@ struct sim_nemesis {
     struct sim_event clock; /* the clock is put right again */
     int64_t clock_error_ms; /* by this much */
     bool stopped;
-    enum trouble enabled[2 * TROUBLE_COUNT]; /* some twice: they come twice as often */
+    enum trouble enabled[2 * TROUBLE_COUNT + 4]; /* some twice: they come twice as often */
     size_t enabled_count;
     uint64_t pause_us_max;
     uint64_t down_us_max; /* how long a process stays away */
@@ -54,7 +54,7 @@ static struct sim_process *draw_process(struct sim_world *world)
     return &world->processes[nk_prng_below(&world->prng_faults, SIM_ROLE_COUNT)];
 }
 
-static uint64_t draw_down_us(struct sim_world *world)
+uint64_t sim_nemesis_down_us(struct sim_world *world)
 {
     const struct sim_nemesis *nemesis = world->nemesis;
     struct nk_prng *prng = &world->prng_faults;
@@ -69,10 +69,19 @@ static uint64_t draw_down_us(struct sim_world *world)
 void sim_nemesis_cut(struct sim_world *world, uint64_t operations, bool power)
 {
     NK_ASSERT(operations > 0);
+    if (world->cut_armed) {
+        return; /* or it would be put off for ever */
+    }
     sim_trace(world, "cut", power ? "power" : "kill", operations);
     sim_fs_cut_power_after(world->fs, operations);
     world->cut_armed = true;
     world->cut_is_power = power;
+}
+
+static uint64_t draw_operations(struct sim_world *world)
+{
+    struct nk_prng *prng = &world->prng_faults;
+    return nk_prng_between(prng, 1, nk_prng_chance(prng, 500000) ? 6 : 60);
 }
 
 static void fill_disk(struct sim_world *world)
@@ -147,37 +156,37 @@ static void cause(struct sim_world *world, enum trouble trouble)
     struct nk_prng *prng = &world->prng_faults;
     switch (trouble) {
     case TROUBLE_KILL_ONE:
-        sim_process_kill(draw_process(world), draw_down_us(world));
+        sim_process_kill(draw_process(world), sim_nemesis_down_us(world));
         break;
     case TROUBLE_KILL_HOST:
-        sim_process_kill(&world->processes[SIM_SHARDHOST], draw_down_us(world));
+        sim_process_kill(&world->processes[SIM_SHARDHOST], sim_nemesis_down_us(world));
         break;
     case TROUBLE_KILL_AT_IO:
-        sim_nemesis_cut(world, nk_prng_between(prng, 1, 60), false);
+        sim_nemesis_cut(world, draw_operations(world), false);
         break;
     case TROUBLE_KILL_AT_SEND:
         draw_process(world)->sends_left = nk_prng_between(prng, 1, 20);
         break;
     case TROUBLE_STOP_ONE:
-        sim_process_stop(draw_process(world), draw_down_us(world));
+        sim_process_stop(draw_process(world), sim_nemesis_down_us(world));
         break;
     case TROUBLE_PAUSE_ONE:
-        sim_process_pause(draw_process(world), draw_down_us(world));
+        sim_process_pause(draw_process(world), sim_nemesis_down_us(world));
         break;
     case TROUBLE_POWER_LOSS:
-        sim_power_loss(world, draw_down_us(world));
+        sim_power_loss(world, sim_nemesis_down_us(world));
         break;
     case TROUBLE_POWER_CUT:
-        sim_nemesis_cut(world, nk_prng_between(prng, 1, 60), true);
+        sim_nemesis_cut(world, draw_operations(world), true);
         break;
     case TROUBLE_DISK_ERROR:
-        sim_fs_fail_at(world->fs, nk_prng_between(prng, 1, 60), NK_IO);
+        sim_fs_fail_at(world->fs, draw_operations(world), NK_IO);
         break;
     case TROUBLE_DISK_FULL:
         fill_disk(world);
         break;
     case TROUBLE_DISK_SLOW:
-        world->disk_slow_until_us = world->now_us + draw_down_us(world);
+        world->disk_slow_until_us = world->now_us + sim_nemesis_down_us(world);
         break;
     case TROUBLE_META_FAULT:
         break_meta(world);
@@ -227,10 +236,22 @@ void sim_nemesis_open(struct sim_world *world)
             nemesis->enabled[nemesis->enabled_count++] = (enum trouble)i;
         }
     }
+    for (size_t i = 0; i < 4; i++) { /* the subject of the seed, if it has one */
+        if (world->temper.clocks) {
+            nemesis->enabled[nemesis->enabled_count++] = TROUBLE_CLOCK_JUMP;
+        } else if (world->temper.torn) {
+            nemesis->enabled[nemesis->enabled_count++] = TROUBLE_POWER_CUT;
+        }
+    }
     nemesis->pause_us_max = nk_prng_between(prng, 30, 2000) * NK_US_PER_MS;
     nemesis->down_us_max = nk_prng_between(prng, 2, 600) * NK_US_PER_MS;
+    if (world->temper.torn) {
+        nemesis->pause_us_max = 200 * NK_US_PER_MS;
+        nemesis->down_us_max = 30 * NK_US_PER_MS;
+    }
     static const uint64_t jumps_ms[] = {10, 2000, 10000, 100000000};
-    nemesis->jump_ms_max = jumps_ms[nk_prng_below(prng, NK_COUNT_OF(jumps_ms))];
+    nemesis->jump_ms_max =
+        world->temper.clocks ? 5000 : jumps_ms[nk_prng_below(prng, NK_COUNT_OF(jumps_ms))];
     nemesis->patient = nk_prng_chance(prng, 200000);
     world->nemesis = nemesis;
     if (nemesis->enabled_count > 0) {

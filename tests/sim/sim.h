@@ -146,6 +146,8 @@ struct sim_temper {
     uint32_t job_slow;
     uint64_t job_slow_us;
     uint32_t lane_full;    /* that a job is not taken */
+    bool clocks;           /* much expires and is read, and the wall clock is seldom right */
+    bool torn;             /* much is written at once, and the power is seldom there */
     uint32_t cut_at_start; /* that the disk fails while a shardhost starts */
     bool rots;             /* at the end a bit on the disk flips */
 };
@@ -267,6 +269,7 @@ void sim_workload_check(struct sim_world *world);
 void sim_nemesis_open(struct sim_world *world);
 void sim_nemesis_close(struct sim_world *world);
 void sim_nemesis_stop(struct sim_world *world); /* and mends what is broken */
+uint64_t sim_nemesis_down_us(struct sim_world *world); /* how long something stays away */
 bool sim_nemesis_stopped(const struct sim_world *world);
 
 /* After `operations` more the disk stops: power loss, or only the shardhost is killed. */

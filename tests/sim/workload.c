@@ -45,8 +45,21 @@ static void draw_habits(struct sim_workload *workload, struct nk_prng *prng)
     workload->twist_chance = nk_prng_chance(prng, 300000) ? 200000 : 0;
     workload->odd_chance = nk_prng_chance(prng, 500000) ? 100000 : 0;
     workload->cancel_chance = nk_prng_chance(prng, 500000) ? 50000 : 0;
+    if (workload->world->temper.clocks) {
+        workload->weights[0] = 60;
+        workload->think_us_max = 100 * NK_US_PER_MS;
+        workload->ttl_chance = 900000;
+        workload->ttl_ms_max = 3000;
+    }
     static const size_t value_bytes[] = {8, 64, 1024, 2048, 2048, 12288};
     workload->value_bytes_max = value_bytes[nk_prng_below(prng, NK_COUNT_OF(value_bytes))];
+    if (workload->world->temper.torn) {
+        workload->client_count = CLIENTS_MAX;
+        workload->operations_left = 4000;
+        workload->weights[0] = 1;
+        workload->value_bytes_max = 4096;
+        workload->think_us_max = 2 * NK_US_PER_MS;
+    }
 }
 
 void sim_workload_open(struct sim_world *world)

@@ -136,7 +136,7 @@ void sim_world_close(struct sim_world **world_p)
 /* The operation at which the disk was to stop has been tried. */
 static void stop_disk(struct sim_world *world)
 {
-    uint64_t restart_us = nk_prng_between(&world->prng_faults, 1, 500) * NK_US_PER_MS;
+    uint64_t restart_us = sim_nemesis_down_us(world);
     world->cut_armed = false;
     if (world->cut_is_power) {
         sim_power_loss(world, restart_us);
