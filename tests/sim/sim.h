@@ -268,7 +268,7 @@ void sim_workload_check(struct sim_world *world);
 
 void sim_nemesis_open(struct sim_world *world);
 void sim_nemesis_close(struct sim_world *world);
-void sim_nemesis_stop(struct sim_world *world); /* and mends what is broken */
+void sim_nemesis_stop(struct sim_world *world);        /* and mends what is broken */
 uint64_t sim_nemesis_down_us(struct sim_world *world); /* how long something stays away */
 bool sim_nemesis_stopped(const struct sim_world *world);
 

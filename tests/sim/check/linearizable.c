@@ -330,6 +330,12 @@ static uint64_t index_seen(const struct history_op *op)
     return refused ? op->found.index : 0;
 }
 
+/* What it fits may depend on which version that is. */
+static bool names_version(const struct history_op *op)
+{
+    return index_seen(op) != 0 || !history_no_version(op->expected);
+}
+
 /* Rule 1: nobody but `item` still has to see a version below `index`. */
 static bool is_past(const struct search *search, const struct item *item, uint64_t index)
 {
@@ -358,7 +364,7 @@ static bool can_place(const struct search *search, const struct item *item, uint
         return false;
     }
     struct history_cell without;
-    if (search->chain && is_settled(&search->base) &&
+    if (search->chain && (is_settled(&search->base) || !names_version(&item->op)) &&
         history_fits(&search->base, &item->op, &without)) {
         return false; /* rule 4 */
     }
