@@ -1,6 +1,13 @@
 #include "services/shardhost/lsm/block.h"
 
+#include <assert.h>
+
 #include "common/base/codec.h"
+
+#define SUFFIX_COPY ((size_t)16)
+
+static_assert(sizeof(((struct lsm_block_cursor *)0)->key) >= LSM_KEY_BYTES_MAX + SUFFIX_COPY,
+              "a short copy ends inside");
 
 enum nk_err lsm_block_open(struct lsm_block_cursor *cursor, struct nk_bytes raw)
 {
@@ -22,22 +29,15 @@ enum nk_err lsm_block_open(struct lsm_block_cursor *cursor, struct nk_bytes raw)
     return nk_get_u32(cursor->restarts) == 0 ? NK_OK : NK_CORRUPT;
 }
 
-/* The three sizes of an entry; most fit in one byte each. */
-static bool read_sizes(struct nk_reader *reader, uint64_t *shared, uint64_t *unshared,
-                       uint64_t *value_size)
+/* Copies the end of a key; short ones without a call, which may write beyond the end but not
+ * outside `key`, nor read outside the entries. */
+static inline void copy_suffix(uint8_t *to, const uint8_t *from, size_t size, size_t readable)
 {
-    const uint8_t *at = reader->next;
-    if (nk_reader_left(reader) >= 3 && ((at[0] | at[1] | at[2]) & 0x80) == 0) {
-        *shared = at[0];
-        *unshared = at[1];
-        *value_size = at[2];
-        reader->next += 3;
-        return true;
+    if (size <= SUFFIX_COPY && readable >= SUFFIX_COPY) {
+        memcpy(to, from, SUFFIX_COPY);
+    } else {
+        memcpy(to, from, size);
     }
-    *shared = nk_read_varint(reader);
-    *unshared = nk_read_varint(reader);
-    *value_size = nk_read_varint(reader);
-    return !reader->failed;
 }
 
 enum nk_err lsm_block_next(struct lsm_block_cursor *cursor)
@@ -47,23 +47,19 @@ enum nk_err lsm_block_next(struct lsm_block_cursor *cursor)
     }
     struct nk_reader reader = nk_reader_of(nk_bytes_of(cursor->entries.data + cursor->next_offset,
                                                        cursor->entries.size - cursor->next_offset));
-    uint64_t shared = 0;
-    uint64_t unshared = 0;
-    uint64_t value_size = 0;
-    if (!read_sizes(&reader, &shared, &unshared, &value_size) || shared > cursor->key_size ||
-        unshared > LSM_KEY_BYTES_MAX - shared) {
+    uint64_t shared = lsm_read_varint(&reader);
+    uint64_t unshared = lsm_read_varint(&reader);
+    uint64_t value_size = lsm_read_varint(&reader);
+    size_t left = nk_reader_left(&reader);
+    if (reader.failed || shared > cursor->key_size || unshared > LSM_KEY_BYTES_MAX - shared ||
+        unshared > left || value_size > left - unshared) {
         return NK_CORRUPT;
     }
-    struct nk_bytes suffix = nk_read_bytes(&reader, unshared);
-    struct nk_bytes value = nk_read_bytes(&reader, value_size);
-    if (reader.failed) {
-        return NK_CORRUPT;
-    }
-    memcpy(cursor->key + shared, suffix.data, suffix.size);
+    copy_suffix(cursor->key + shared, reader.next, (size_t)unshared, left);
     cursor->key_size = (size_t)(shared + unshared);
-    cursor->value = value;
+    cursor->value = nk_bytes_of(reader.next + unshared, (size_t)value_size);
     cursor->offset = cursor->next_offset;
-    cursor->next_offset = (size_t)(reader.next - cursor->entries.data);
+    cursor->next_offset = (size_t)(cursor->value.data + value_size - cursor->entries.data);
     return NK_OK;
 }
 

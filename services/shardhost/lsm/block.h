@@ -12,7 +12,7 @@ struct lsm_block_cursor {
     size_t next_offset; /* of the entry behind it */
     struct nk_bytes value;
     size_t key_size;
-    uint8_t key[LSM_KEY_BYTES_MAX];
+    uint8_t key[LSM_KEY_BYTES_MAX + 16]; /* with room for short copies (block.c) */
 };
 
 /* Looks at `raw`, borrowed as long as the cursor is used.  Then it stands before the first entry.

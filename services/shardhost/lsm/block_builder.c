@@ -8,6 +8,7 @@ void lsm_block_builder_init(struct lsm_block_builder *builder, uint32_t restart_
     NK_ASSERT(restart_interval > 0);
     memset(builder, 0, sizeof *builder);
     builder->restart_interval = restart_interval;
+    builder->restart_bytes = SIZE_MAX;
 }
 
 void lsm_block_builder_deinit(struct lsm_block_builder *builder)
@@ -29,10 +30,28 @@ static size_t shared_bytes(struct nk_bytes a, struct nk_bytes b)
 {
     size_t limit = a.size < b.size ? a.size : b.size;
     size_t shared = 0;
+    while (shared + 8 <= limit) {
+        uint64_t left;
+        uint64_t right;
+        memcpy(&left, a.data + shared, 8);
+        memcpy(&right, b.data + shared, 8);
+        if (left != right) {
+            break;
+        }
+        shared += 8;
+    }
     while (shared < limit && a.data[shared] == b.data[shared]) {
         shared++;
     }
     return shared;
+}
+
+static uint8_t *put_bytes(uint8_t *out, struct nk_bytes bytes)
+{
+    if (bytes.size > 0) {
+        memcpy(out, bytes.data, bytes.size);
+    }
+    return out + bytes.size;
 }
 
 void lsm_block_builder_add(struct lsm_block_builder *builder, struct nk_bytes key,
@@ -48,10 +67,12 @@ void lsm_block_builder_add(struct lsm_block_builder *builder, struct nk_bytes ke
         NK_ASSERT(shared < key.size);
         NK_ASSERT(shared == last.size || last.data[shared] < key.data[shared]);
     }
-    if (builder->since_restart == builder->restart_interval || builder->count == 0) {
+    if (builder->since_restart == builder->restart_interval || builder->count == 0 ||
+        builder->bytes.size - builder->restart_at >= builder->restart_bytes) {
         NK_ASSERT(builder->bytes.size <= UINT32_MAX);
         nk_put_u32(nk_buf_extend(&builder->restarts, 4), (uint32_t)builder->bytes.size);
         builder->since_restart = 0;
+        builder->restart_at = builder->bytes.size;
         shared = 0;
     }
     size_t unshared = key.size - shared;
@@ -60,10 +81,10 @@ void lsm_block_builder_add(struct lsm_block_builder *builder, struct nk_bytes ke
     out += nk_put_varint(out, shared);
     out += nk_put_varint(out, unshared);
     out += nk_put_varint(out, head.size + tail.size);
+    out = put_bytes(out, nk_bytes_of(key.data + shared, unshared));
+    out = put_bytes(out, head);
+    out = put_bytes(out, tail);
     builder->bytes.size = (size_t)(out - builder->bytes.data);
-    nk_buf_append(&builder->bytes, nk_bytes_of(key.data + shared, unshared));
-    nk_buf_append(&builder->bytes, head);
-    nk_buf_append(&builder->bytes, tail);
     builder->last_key.size = shared;
     nk_buf_append(&builder->last_key, nk_bytes_of(key.data + shared, unshared));
     builder->since_restart++;

@@ -9,7 +9,9 @@ struct lsm_block_builder {
     struct nk_buf restarts; /* u32 offsets, little-endian */
     struct nk_buf last_key;
     uint32_t restart_interval; /* a full key at least this often */
+    size_t restart_bytes;      /* and behind so many bytes; SIZE_MAX at first */
     uint32_t since_restart;
+    size_t restart_at; /* where the last one is */
     uint32_t count;
 };
 

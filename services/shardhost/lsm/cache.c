@@ -10,6 +10,9 @@
  * taken tries a bounded number of times and then does without the cache: a lookup is a miss, an
  * offer is declined.  Nothing ever waits for a thread that was put to sleep inside.
  *
+ * Blocks that every read of a table needs may be kept by the table itself, within half of the room:
+ * they take room here, and no lookup.
+ *
  * A block is held by whoever reads it; the last one out frees it.  The cache never counts on a
  * block being free: one that is held is passed over by the eviction.
  *
@@ -48,6 +51,8 @@ struct shard {
 struct lsm_cache {
     struct lsm_stats *stats;
     _Atomic uint64_t name_next;
+    _Atomic size_t reserved_bytes; /* kept outside; taken off the room of all shards alike */
+    size_t reserved_max;
     size_t shard_count; /* power of two */
     struct shard shards[];
 };
@@ -162,7 +167,8 @@ static bool is_held(const struct lsm_cached *block)
     return atomic_load_explicit(&block->references, memory_order_acquire) > 1;
 }
 
-static void drop(struct lsm_cache *cache, struct shard *shard, struct lsm_cached *block)
+static void drop(struct lsm_cache *cache, struct shard *shard, struct lsm_cached *block,
+                 bool remembered)
 {
     uint64_t hash = hash_name(block->table, block->offset);
     struct lsm_cached **slot = find_slot(shard, hash, block->table, block->offset);
@@ -171,7 +177,7 @@ static void drop(struct lsm_cache *cache, struct shard *shard, struct lsm_cached
     dequeue(shard, block);
     shard->count--;
     nk_gauge_add(&cache->stats->cache_bytes, -(int64_t)charge_of(block));
-    if (!block->in_main) {
+    if (remembered && !block->in_main) {
         remember(shard, hash);
     }
     lsm_cached_release(&block);
@@ -181,16 +187,19 @@ static void drop(struct lsm_cache *cache, struct shard *shard, struct lsm_cached
 static bool make_room(struct lsm_cache *cache, struct shard *shard, size_t charge)
 {
     size_t steps_left = (USES_MAX + 2) * (shard->count + 1); /* each use buys one round */
-    while (shard->small_bytes + shard->main_bytes + charge > shard->capacity_bytes) {
+    size_t reserved = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed);
+    reserved = nk_min_size(reserved, cache->reserved_max); /* it may be over for a moment */
+    size_t capacity = shard->capacity_bytes - reserved / cache->shard_count;
+    while (shard->small_bytes + shard->main_bytes + charge > capacity) {
         if (shard->count == 0 || steps_left-- == 0) {
             return false;
         }
         bool from_small =
-            nk_list_empty(&shard->main) || shard->small_bytes > shard->capacity_bytes / SMALL_SHARE;
+            nk_list_empty(&shard->main) || shard->small_bytes > capacity / SMALL_SHARE;
         struct nk_list *oldest = (from_small ? &shard->small : &shard->main)->prev;
         struct lsm_cached *block = NK_CONTAINER_OF(oldest, struct lsm_cached, queue);
         if (block->uses == 0 && !is_held(block)) {
-            drop(cache, shard, block);
+            drop(cache, shard, block, true);
             continue;
         }
         dequeue(shard, block);
@@ -261,6 +270,37 @@ void lsm_cache_offer(struct lsm_cache *cache, uint64_t table, uint64_t offset,
     }
 }
 
+bool lsm_cache_reserve(struct lsm_cache *cache, size_t bytes)
+{
+    size_t before = atomic_fetch_add_explicit(&cache->reserved_bytes, bytes, memory_order_relaxed);
+    if (before + bytes > cache->reserved_max) {
+        atomic_fetch_sub_explicit(&cache->reserved_bytes, bytes, memory_order_relaxed);
+        return false;
+    }
+    nk_gauge_add(&cache->stats->cache_bytes, (int64_t)bytes);
+    return true;
+}
+
+void lsm_cache_unreserve(struct lsm_cache *cache, size_t bytes)
+{
+    size_t before = atomic_fetch_sub_explicit(&cache->reserved_bytes, bytes, memory_order_relaxed);
+    NK_ASSERT(before >= bytes);
+    nk_gauge_add(&cache->stats->cache_bytes, -(int64_t)bytes);
+}
+
+void lsm_cache_forget(struct lsm_cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = hash_name(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    if (latch(shard)) {
+        struct lsm_cached *block = *find_slot(shard, hash, table, offset);
+        if (block != NULL) {
+            drop(cache, shard, block, false);
+        }
+        unlatch(shard);
+    }
+}
+
 /* ---- Life ---- */
 
 static void shard_open(struct shard *shard, size_t capacity_bytes)
@@ -290,6 +330,7 @@ void lsm_cache_open(size_t capacity_bytes, struct lsm_stats *stats, struct lsm_c
     struct lsm_cache *cache = nk_alloc_zero(1, size);
     cache->stats = stats;
     cache->shard_count = count;
+    cache->reserved_max = capacity_bytes / 2;
     for (size_t i = 0; i < count; i++) {
         shard_open(&cache->shards[i], capacity_bytes / count);
     }
@@ -306,7 +347,7 @@ void lsm_cache_close(struct lsm_cache **cache)
         for (size_t slot = 0; slot <= shard->slot_mask; slot++) {
             while (shard->buckets[slot] != NULL) {
                 NK_ASSERT(!is_held(shard->buckets[slot]));
-                drop(*cache, shard, shard->buckets[slot]);
+                drop(*cache, shard, shard->buckets[slot], false);
             }
         }
         nk_free(shard->buckets);

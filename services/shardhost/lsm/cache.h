@@ -47,6 +47,21 @@ struct lsm_cached *lsm_cached_new(size_t size);
 void lsm_cache_offer(struct lsm_cache *cache, uint64_t table, uint64_t offset,
                      enum lsm_cache_class class, struct lsm_cached **block);
 
+/* Takes `bytes` of the cache's room for a block that somebody keeps outside of it; false if half of
+ * the room is taken so already. */
+bool lsm_cache_reserve(struct lsm_cache *cache, size_t bytes);
+void lsm_cache_unreserve(struct lsm_cache *cache, size_t bytes);
+
+/* Lets go of a block, if it is there.  A shard that is busy keeps it. */
+void lsm_cache_forget(struct lsm_cache *cache, uint64_t table, uint64_t offset);
+
+/* One hold more, of a block that somebody holds. */
+static inline struct lsm_cached *lsm_cached_hold(struct lsm_cached *block)
+{
+    atomic_fetch_add_explicit(&block->references, 1, memory_order_relaxed);
+    return block;
+}
+
 /* Gives up the caller's hold and nulls; NULL is a no-op. */
 void lsm_cached_release(struct lsm_cached **block);
 

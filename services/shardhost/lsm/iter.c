@@ -21,6 +21,7 @@ struct source {
     size_t at;                       /* the table that the cursor is in */
     struct lsm_table_cursor *cursor; /* NULL: not opened yet */
     struct nk_bytes key;             /* where it stands */
+    uint64_t prefix;                 /* of that key */
 };
 
 enum place {
@@ -106,7 +107,12 @@ void lsm_iter_close(struct lsm_iter **iter)
 
 static bool comes_before(const struct lsm_iter *iter, size_t a, size_t b)
 {
-    int order = nk_bytes_compare(iter->sources[a].key, iter->sources[b].key);
+    const struct source *left = &iter->sources[a];
+    const struct source *right = &iter->sources[b];
+    if (left->prefix != right->prefix) {
+        return (left->prefix < right->prefix) == iter->forward;
+    }
+    int order = nk_bytes_compare(left->key, right->key);
     if (order == 0) {
         return a < b;
     }
@@ -115,31 +121,39 @@ static bool comes_before(const struct lsm_iter *iter, size_t a, size_t b)
 
 static void sift_down(struct lsm_iter *iter, size_t at)
 {
+    size_t *heap = iter->heap;
+    size_t moved = heap[at];
     for (;;) {
-        size_t least = at;
-        for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < iter->heap_count; child++) {
-            if (comes_before(iter, iter->heap[child], iter->heap[least])) {
-                least = child;
-            }
+        size_t child = 2 * at + 1;
+        if (child >= iter->heap_count) {
+            break;
         }
-        if (least == at) {
-            return;
+        if (child + 1 < iter->heap_count && comes_before(iter, heap[child + 1], heap[child])) {
+            child++;
         }
-        size_t moved = iter->heap[at];
-        iter->heap[at] = iter->heap[least];
-        iter->heap[least] = moved;
-        at = least;
+        if (comes_before(iter, moved, heap[child])) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
     }
+    heap[at] = moved;
 }
 
 /* ---- Sources ---- */
+
+static void set_key(struct source *source, struct nk_bytes key)
+{
+    source->key = key;
+    source->prefix = lsm_key_prefix(key);
+}
 
 static enum nk_err stand_in_memtable(struct source *source)
 {
     if (source->memtable.node == NULL) {
         return NK_NOT_FOUND;
     }
-    source->key = lsm_memtable_cursor_key(&source->memtable);
+    set_key(source, lsm_memtable_cursor_key(&source->memtable));
     return NK_OK;
 }
 
@@ -168,7 +182,7 @@ static enum nk_err settle(struct source *source, enum nk_err err, bool forward)
                       : lsm_table_cursor_seek_back(cursor, NULL, false);
     }
     if (err == NK_OK) {
-        source->key = lsm_table_cursor_key(source->cursor);
+        set_key(source, lsm_table_cursor_key(source->cursor));
     }
     return err;
 }
@@ -274,13 +288,19 @@ static enum nk_err advance(struct lsm_iter *iter, size_t at)
     return err;
 }
 
+static bool equals_top(const struct lsm_iter *iter, size_t at)
+{
+    const struct source *top = &iter->sources[iter->heap[0]];
+    const struct source *source = &iter->sources[iter->heap[at]];
+    return source->prefix == top->prefix && nk_bytes_equal(source->key, top->key);
+}
+
 /* Moves on whoever else stands on the key of the top. */
 static enum nk_err skip_older(struct lsm_iter *iter)
 {
     enum nk_err err = NK_OK;
     for (size_t child = 1; child <= 2 && err == NK_OK;) {
-        if (child < iter->heap_count && nk_bytes_equal(iter->sources[iter->heap[child]].key,
-                                                       iter->sources[iter->heap[0]].key)) {
+        if (child < iter->heap_count && equals_top(iter, child)) {
             err = advance(iter, child);
         } else {
             child++;

@@ -47,17 +47,20 @@ enum nk_err lsm_entry_decode(struct nk_bytes payload, struct lsm_entry *out_entr
 {
     struct nk_reader reader = nk_reader_of(payload);
     struct lsm_entry entry = {0};
-    uint8_t tag = nk_read_u8(&reader);
-    entry.version.term = nk_read_varint(&reader);
-    entry.version.index = nk_read_varint(&reader);
+    if (payload.size == 0) {
+        return NK_CORRUPT;
+    }
+    uint8_t tag = *reader.next++;
+    entry.version.term = lsm_read_varint(&reader);
+    entry.version.index = lsm_read_varint(&reader);
     if ((tag & TAG_EXPIRES) != 0) {
-        entry.expire_at_ms = nk_read_varint(&reader);
+        entry.expire_at_ms = lsm_read_varint(&reader);
     }
     entry.tombstone = (tag & TAG_TOMBSTONE) != 0;
     if (reader.failed || (tag & ~TAG_KNOWN) != 0) {
         return NK_CORRUPT;
     }
-    *out_value = nk_read_bytes(&reader, nk_reader_left(&reader));
+    *out_value = nk_bytes_of(reader.next, nk_reader_left(&reader));
     if (entry.tombstone && out_value->size > 0) {
         return NK_CORRUPT;
     }

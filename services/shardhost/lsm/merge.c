@@ -32,17 +32,6 @@ void lsm_merge_deinit(struct lsm_merge *merge)
 
 /* ---- The heap ---- */
 
-static uint64_t prefix_of(struct nk_bytes key)
-{
-    uint8_t bytes[8] = {0};
-    memcpy(bytes, key.data, key.size < sizeof bytes ? key.size : sizeof bytes);
-    uint64_t prefix = 0;
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        prefix = prefix << 8 | bytes[i];
-    }
-    return prefix;
-}
-
 static inline bool comes_before(const struct lsm_merge *merge, uint32_t a, uint32_t b)
 {
     const struct lsm_merge_run *left = &merge->runs[a];
@@ -87,7 +76,7 @@ static enum nk_err settle(struct lsm_merge_run *run, enum nk_err err)
         err = lsm_scan_open(&run->scan, run->tables[run->next++], nk_bytes_of("", 0));
     }
     if (err == NK_OK) {
-        run->prefix = prefix_of(lsm_scan_key(&run->scan));
+        run->prefix = lsm_key_prefix(lsm_scan_key(&run->scan));
     }
     return err;
 }

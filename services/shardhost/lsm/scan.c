@@ -39,12 +39,10 @@ static enum nk_err handle_of(struct lsm_scan *scan, struct nk_bytes bytes,
     return NK_OK;
 }
 
-static enum nk_err open_index(struct lsm_scan *scan, struct lsm_handle handle,
-                              struct lsm_cached **block, struct lsm_block_cursor *at)
+static enum nk_err open_index(struct lsm_scan *scan, enum nk_err err, struct lsm_cached *block,
+                              struct lsm_block_cursor *at)
 {
-    lsm_cached_release(block);
-    enum nk_err err = lsm_table_block_aside(scan->table, handle, block);
-    if (err == NK_OK && lsm_block_open(at, lsm_cached_bytes(*block)) != NK_OK) {
+    if (err == NK_OK && lsm_block_open(at, lsm_cached_bytes(block)) != NK_OK) {
         err = bad(scan, "bad block");
     }
     return err;
@@ -55,7 +53,11 @@ static enum nk_err enter_index(struct lsm_scan *scan)
 {
     struct lsm_handle handle;
     enum nk_err err = handle_of(scan, scan->at_top.value, &handle);
-    return err == NK_OK ? open_index(scan, handle, &scan->index, &scan->at_index) : err;
+    lsm_cached_release(&scan->index);
+    if (err == NK_OK) {
+        err = lsm_table_block_aside(scan->table, handle, &scan->index);
+    }
+    return open_index(scan, err, scan->index, &scan->at_index);
 }
 
 /* Makes the stored bytes at `handle` be in `ahead`. */
@@ -178,6 +180,7 @@ enum nk_err lsm_scan_open(struct lsm_scan *scan, struct lsm_table *table, struct
     }
     scan->data_end = footer->filter.size > 0 ? footer->filter.offset : footer->index.offset;
     scan->block_offset = footer->index.offset;
-    err = open_index(scan, footer->index, &scan->top, &scan->at_top);
+    err = lsm_table_top_aside(table, footer->index, &scan->top);
+    err = open_index(scan, err, scan->top, &scan->at_top);
     return err == NK_OK ? descend(scan, start) : err;
 }

@@ -17,6 +17,7 @@ struct lsm_table {
     struct lsm_trash *trash; /* NULL: the file stays */
     struct nk_mpsc_node trash_node;
     struct lsm_open_file file;
+    _Atomic(struct lsm_cached *) kept[LSM_KEPT_COUNT]; /* NULL, or held for the life of the table */
     _Atomic(struct lsm_footer *) footer; /* NULL until somebody had to read; then constant */
     struct lsm_table_meta meta;          /* its keys are in `keys` */
     uint8_t keys[];
@@ -31,6 +32,9 @@ void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fa
     struct lsm_table *table = nk_alloc_zero(1, sizeof *table + key_bytes);
     atomic_init(&table->references, 1);
     atomic_init(&table->footer, NULL);
+    for (size_t i = 0; i < LSM_KEPT_COUNT; i++) {
+        atomic_init(&table->kept[i], NULL);
+    }
     lsm_open_file_init(&table->file);
     table->io = io;
     table->directory = directory;
@@ -52,6 +56,13 @@ struct lsm_table *lsm_table_hold(struct lsm_table *table)
 
 static void close_table(struct lsm_table *table)
 {
+    for (size_t i = 0; i < LSM_KEPT_COUNT; i++) {
+        struct lsm_cached *block = atomic_load_explicit(&table->kept[i], memory_order_relaxed);
+        if (block != NULL) {
+            lsm_cache_unreserve(table->io->cache, block->size);
+            lsm_cached_release(&block);
+        }
+    }
     lsm_files_remove(table->io->files, &table->file);
     nk_free(atomic_load_explicit(&table->footer, memory_order_relaxed));
 }
@@ -258,11 +269,59 @@ enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
     return NK_OK;
 }
 
+/* Keeps the block if there is room; then the caller's hold is the table's. */
+static bool keep(struct lsm_table *table, enum lsm_kept which, struct lsm_cached *block)
+{
+    struct lsm_cached *nothing = NULL;
+    if (!lsm_cache_reserve(table->io->cache, block->size)) {
+        return false;
+    }
+    if (atomic_compare_exchange_strong_explicit(&table->kept[which], &nothing, block,
+                                                memory_order_acq_rel, memory_order_relaxed)) {
+        return true;
+    }
+    lsm_cache_unreserve(table->io->cache, block->size); /* somebody was quicker */
+    return false;
+}
+
+enum nk_err lsm_table_kept(struct lsm_table *table, enum lsm_kept which, struct lsm_handle handle,
+                           enum lsm_reach reach, struct lsm_cached **out_block,
+                           struct lsm_cached **out_held)
+{
+    *out_held = NULL;
+    *out_block = atomic_load_explicit(&table->kept[which], memory_order_acquire);
+    if (*out_block != NULL) {
+        return NK_OK;
+    }
+    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_KEEP, reach, out_held);
+    if (err != NK_OK) {
+        return err;
+    }
+    *out_block = *out_held;
+    if (keep(table, which, *out_held)) {
+        *out_held = NULL;
+        lsm_cache_forget(table->io->cache, table->cache_name, handle.offset);
+    }
+    return NK_OK;
+}
+
 enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
                                   struct lsm_cached **out_block)
 {
     *out_block = lsm_cache_find(table->io->cache, table->cache_name, handle.offset);
     return *out_block != NULL ? NK_OK : read_block(table, handle, out_block);
+}
+
+enum nk_err lsm_table_top_aside(struct lsm_table *table, struct lsm_handle handle,
+                                struct lsm_cached **out_block)
+{
+    struct lsm_cached *kept =
+        atomic_load_explicit(&table->kept[LSM_KEPT_TOP], memory_order_acquire);
+    if (kept == NULL) {
+        return lsm_table_block_aside(table, handle, out_block);
+    }
+    *out_block = lsm_cached_hold(kept);
+    return NK_OK;
 }
 
 enum nk_err lsm_table_read(struct lsm_table *table, uint64_t offset, uint8_t *out, size_t size)
@@ -300,10 +359,26 @@ void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
     (void)set_footer(table, footer);
 }
 
-void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw)
+static struct lsm_cached *copy_block(struct nk_bytes raw)
 {
     struct lsm_cached *block = lsm_cached_new(raw.size);
     memcpy(block->data, raw.data, raw.size);
+    return block;
+}
+
+void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw)
+{
+    struct lsm_cached *block = copy_block(raw);
     lsm_cache_offer(table->io->cache, table->cache_name, handle.offset, LSM_CACHE_KEEP, &block);
     lsm_cached_release(&block);
+}
+
+void lsm_table_warm_kept(struct lsm_table *table, enum lsm_kept which, struct lsm_handle handle,
+                         struct nk_bytes raw)
+{
+    struct lsm_cached *block = copy_block(raw);
+    if (!keep(table, which, block)) {
+        lsm_cache_offer(table->io->cache, table->cache_name, handle.offset, LSM_CACHE_KEEP, &block);
+        lsm_cached_release(&block);
+    }
 }

@@ -85,7 +85,24 @@ NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_ha
                                           enum lsm_cache_class class, enum lsm_reach reach,
                                           struct lsm_cached **out_block);
 
-/* The same without offering the block to the cache.  May block. */
+/* The blocks that a table keeps by itself, as long as there is room for them. */
+enum lsm_kept {
+    LSM_KEPT_FILTER,
+    LSM_KEPT_TOP,
+    LSM_KEPT_COUNT,
+};
+
+/* Like lsm_table_block for one of these.  *out_block is borrowed from the table, or *out_held and
+ * to be released. */
+NK_MUST_CHECK enum nk_err lsm_table_kept(struct lsm_table *table, enum lsm_kept which,
+                                         struct lsm_handle handle, enum lsm_reach reach,
+                                         struct lsm_cached **out_block,
+                                         struct lsm_cached **out_held);
+
+/* The top index, held for the caller, and any block, neither kept nor offered to the cache if it is
+ * not there.  May block. */
+NK_MUST_CHECK enum nk_err lsm_table_top_aside(struct lsm_table *table, struct lsm_handle handle,
+                                              struct lsm_cached **out_block);
 NK_MUST_CHECK enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
                                                 struct lsm_cached **out_block);
 
@@ -116,6 +133,8 @@ NK_MUST_CHECK enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes
 void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
                      const struct lsm_footer *footer);
 void lsm_table_warm(struct lsm_table *table, struct lsm_handle handle, struct nk_bytes raw);
+void lsm_table_warm_kept(struct lsm_table *table, enum lsm_kept which, struct lsm_handle handle,
+                         struct nk_bytes raw);
 
 /* Walks a table both ways; may block. */
 struct lsm_table_cursor {

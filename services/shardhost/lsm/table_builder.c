@@ -243,7 +243,8 @@ static void warm_table(struct lsm_table_builder *builder, const struct warm *war
 {
     lsm_table_adopt(table, &builder->file, &warm->footer);
     if (warm->filter.size > 0) {
-        lsm_table_warm(table, warm->filter, nk_buf_bytes(&warm->filter_bytes));
+        lsm_table_warm_kept(table, LSM_KEPT_FILTER, warm->filter,
+                            nk_buf_bytes(&warm->filter_bytes));
     }
     const struct lsm_handle *handles = (const void *)warm->index_handles.data;
     for (size_t i = 0; i < warm->index_handles.size / sizeof *handles; i++) {
@@ -251,7 +252,7 @@ static void warm_table(struct lsm_table_builder *builder, const struct warm *war
         lsm_table_warm(table, handles[i],
                        nk_bytes_of(builder->index_blocks.data + block->start, block->size));
     }
-    lsm_table_warm(table, warm->top, warm->top_bytes);
+    lsm_table_warm_kept(table, LSM_KEPT_TOP, warm->top, warm->top_bytes);
 }
 
 static enum nk_err write_rest(struct lsm_table_builder *builder, struct warm *warm)
@@ -317,6 +318,7 @@ enum nk_err lsm_table_builder_open(const struct lsm_io *io, const char *director
     lsm_table_name(number, name);
     lsm_path(directory, name, builder->path);
     lsm_block_builder_init(&builder->data, LSM_RESTARTS_DATA);
+    builder->data.restart_bytes = LSM_RESTART_BYTES;
     lsm_block_builder_init(&builder->index, LSM_RESTARTS_INDEX);
     lsm_block_builder_init(&builder->top, LSM_RESTARTS_INDEX);
     enum nk_err err = nk_fs_open(io->fs, builder->path, NK_FS_CREATE, &builder->file);

@@ -32,11 +32,17 @@ static enum nk_err inner(struct lsm_table_cursor *cursor, enum nk_err err)
 
 /* ---- Blocks ---- */
 
-static enum nk_err enter(struct lsm_table_cursor *cursor, struct lsm_handle handle,
+/* The block that an entry of the level above names. */
+static enum nk_err enter(struct lsm_table_cursor *cursor, struct nk_bytes handle_bytes,
                          enum lsm_cache_class class, struct lsm_cached **block,
                          struct lsm_block_cursor *at)
 {
+    struct lsm_handle handle;
+    uint64_t limit = lsm_table_meta(cursor->table)->size_bytes - LSM_FOOTER_BYTES;
     lsm_cached_release(block);
+    if (!lsm_handle_decode(handle_bytes, limit, &handle)) {
+        return bad(cursor, "bad handle");
+    }
     cursor->block_offset = handle.offset;
     enum nk_err err = lsm_table_block(cursor->table, handle, class, LSM_DISK, block);
     if (err == NK_OK && lsm_block_open(at, lsm_cached_bytes(*block)) != NK_OK) {
@@ -45,42 +51,38 @@ static enum nk_err enter(struct lsm_table_cursor *cursor, struct lsm_handle hand
     return err;
 }
 
-/* The block that an entry of the level above names. */
-static enum nk_err enter_named(struct lsm_table_cursor *cursor, struct nk_bytes handle_bytes,
-                               enum lsm_cache_class class, struct lsm_cached **block,
-                               struct lsm_block_cursor *at)
-{
-    struct lsm_handle handle;
-    uint64_t limit = lsm_table_meta(cursor->table)->size_bytes - LSM_FOOTER_BYTES;
-    if (!lsm_handle_decode(handle_bytes, limit, &handle)) {
-        lsm_cached_release(block);
-        return bad(cursor, "bad handle");
-    }
-    return enter(cursor, handle, class, block, at);
-}
-
 static enum nk_err enter_top(struct lsm_table_cursor *cursor)
 {
     if (cursor->top != NULL) {
         return NK_OK;
     }
     const struct lsm_footer *footer = NULL;
+    struct lsm_cached *block = NULL;
     enum nk_err err = lsm_table_footer(cursor->table, LSM_DISK, &footer);
-    return err == NK_OK
-               ? enter(cursor, footer->index, LSM_CACHE_KEEP, &cursor->top, &cursor->at_top)
-               : err;
+    if (err == NK_OK) {
+        cursor->block_offset = footer->index.offset;
+        err = lsm_table_kept(cursor->table, LSM_KEPT_TOP, footer->index, LSM_DISK, &block,
+                             &cursor->top);
+    }
+    if (err != NK_OK) {
+        return err;
+    }
+    if (cursor->top == NULL) {
+        cursor->top = lsm_cached_hold(block);
+    }
+    return lsm_block_open(&cursor->at_top, lsm_cached_bytes(block)) == NK_OK
+               ? NK_OK
+               : bad(cursor, "bad block");
 }
 
 static enum nk_err enter_index(struct lsm_table_cursor *cursor)
 {
-    return enter_named(cursor, cursor->at_top.value, LSM_CACHE_KEEP, &cursor->index,
-                       &cursor->at_index);
+    return enter(cursor, cursor->at_top.value, LSM_CACHE_KEEP, &cursor->index, &cursor->at_index);
 }
 
 static enum nk_err enter_data(struct lsm_table_cursor *cursor)
 {
-    return enter_named(cursor, cursor->at_index.value, LSM_CACHE_ONCE, &cursor->data,
-                       &cursor->at_data);
+    return enter(cursor, cursor->at_index.value, LSM_CACHE_ONCE, &cursor->data, &cursor->at_data);
 }
 
 static enum nk_err take_record(struct lsm_table_cursor *cursor)

@@ -15,6 +15,7 @@
 #define LSM_BLOCK_RAW_BYTES_MAX ((size_t)(64 * NK_MIB)) /* no block is larger once decompressed */
 #define LSM_RESTARTS_DATA       16
 #define LSM_RESTARTS_INDEX      4
+#define LSM_RESTART_BYTES       ((size_t)1024) /* of a data block; README.md, D8 */
 
 /* Writes the trailer of a block stored at `offset`. */
 void lsm_trailer_encode(struct nk_bytes stored, uint64_t offset, uint8_t way, uint32_t raw_size,

@@ -3,45 +3,56 @@
 #include "services/shardhost/lsm/filter.h"
 #include "services/shardhost/lsm/table_format.h"
 
-/* The first entry at or after `key` in the block at `handle`.  *out_block is held when NK_OK. */
-static enum nk_err seek_block(struct lsm_table *table, struct lsm_handle handle,
-                              enum lsm_cache_class class, enum lsm_reach reach, struct nk_bytes key,
-                              struct lsm_block_cursor *cursor, struct lsm_cached **out_block)
+/* The first entry at or after `key` in a block that lies at `offset`. */
+static enum nk_err seek_in(struct lsm_table *table, const struct lsm_cached *block, uint64_t offset,
+                           struct nk_bytes key, struct lsm_block_cursor *cursor)
 {
-    struct lsm_cached *block = NULL;
-    enum nk_err err = lsm_table_block(table, handle, class, reach, &block);
-    if (err != NK_OK) {
-        return err;
-    }
-    err = lsm_block_open(cursor, lsm_cached_bytes(block));
+    enum nk_err err = lsm_block_open(cursor, lsm_cached_bytes(block));
     if (err == NK_OK) {
         err = lsm_block_seek(cursor, key);
     }
-    if (err == NK_CORRUPT) {
-        err = lsm_table_fault(table, NK_CORRUPT, handle.offset, "bad block");
-    }
-    if (err != NK_OK) {
-        lsm_cached_release(&block);
-        return err;
-    }
-    *out_block = block;
-    return NK_OK;
+    return err == NK_CORRUPT ? lsm_table_fault(table, NK_CORRUPT, offset, "bad block") : err;
 }
 
-/* Follows one index level: the handle in the first entry at or after `key`. */
-static enum nk_err seek_handle(struct lsm_table *table, struct lsm_handle from,
-                               enum lsm_reach reach, struct nk_bytes key,
-                               struct lsm_handle *out_handle)
+static enum nk_err handle_at(struct lsm_table *table, const struct lsm_block_cursor *cursor,
+                             uint64_t offset, struct lsm_handle *out_handle)
+{
+    uint64_t limit = lsm_table_meta(table)->size_bytes - LSM_FOOTER_BYTES;
+    return lsm_handle_decode(cursor->value, limit, out_handle)
+               ? NK_OK
+               : lsm_table_fault(table, NK_CORRUPT, offset, "bad handle");
+}
+
+/* What the top index says: the handle in the first entry at or after `key`. */
+static enum nk_err seek_top(struct lsm_table *table, struct lsm_handle from, enum lsm_reach reach,
+                            struct nk_bytes key, struct lsm_handle *out_handle)
 {
     struct lsm_block_cursor cursor;
     struct lsm_cached *block = NULL;
-    enum nk_err err = seek_block(table, from, LSM_CACHE_KEEP, reach, key, &cursor, &block);
-    if (err != NK_OK) {
-        return err;
+    struct lsm_cached *held = NULL;
+    enum nk_err err = lsm_table_kept(table, LSM_KEPT_TOP, from, reach, &block, &held);
+    if (err == NK_OK) {
+        err = seek_in(table, block, from.offset, key, &cursor);
     }
-    uint64_t limit = lsm_table_meta(table)->size_bytes - LSM_FOOTER_BYTES;
-    if (!lsm_handle_decode(cursor.value, limit, out_handle)) {
-        err = lsm_table_fault(table, NK_CORRUPT, from.offset, "bad handle");
+    if (err == NK_OK) {
+        err = handle_at(table, &cursor, from.offset, out_handle);
+    }
+    lsm_cached_release(&held);
+    return err;
+}
+
+/* What an index block says, likewise. */
+static enum nk_err seek_index(struct lsm_table *table, struct lsm_handle from, enum lsm_reach reach,
+                              struct nk_bytes key, struct lsm_handle *out_handle)
+{
+    struct lsm_block_cursor cursor;
+    struct lsm_cached *block = NULL;
+    enum nk_err err = lsm_table_block(table, from, LSM_CACHE_KEEP, reach, &block);
+    if (err == NK_OK) {
+        err = seek_in(table, block, from.offset, key, &cursor);
+    }
+    if (err == NK_OK) {
+        err = handle_at(table, &cursor, from.offset, out_handle);
     }
     lsm_cached_release(&block);
     return err;
@@ -55,13 +66,13 @@ static enum nk_err ask_filter(struct lsm_table *table, struct lsm_handle handle,
         return NK_OK;
     }
     struct lsm_cached *filter = NULL;
-    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_KEEP, reach, &filter);
-    if (err != NK_OK) {
-        return err;
+    struct lsm_cached *held = NULL;
+    enum nk_err err = lsm_table_kept(table, LSM_KEPT_FILTER, handle, reach, &filter, &held);
+    if (err == NK_OK && !lsm_filter_may_contain(lsm_cached_bytes(filter), hash)) {
+        err = NK_NOT_FOUND;
     }
-    bool passes = lsm_filter_may_contain(lsm_cached_bytes(filter), hash);
-    lsm_cached_release(&filter);
-    return passes ? NK_OK : NK_NOT_FOUND;
+    lsm_cached_release(&held);
+    return err;
 }
 
 /* The entry of `key` in the data block at `handle`. */
@@ -71,11 +82,15 @@ static enum nk_err get_record(struct lsm_table *table, struct lsm_handle handle,
 {
     struct lsm_block_cursor cursor;
     struct lsm_cached *block = NULL;
-    enum nk_err err = seek_block(table, handle, LSM_CACHE_ONCE, reach, key, &cursor, &block);
+    struct nk_bytes value;
+    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_ONCE, reach, &block);
+    if (err == NK_OK) {
+        err = seek_in(table, block, handle.offset, key, &cursor);
+    }
     if (err != NK_OK) {
+        lsm_cached_release(&block);
         return err;
     }
-    struct nk_bytes value;
     if (!nk_bytes_equal(lsm_block_key(&cursor), key)) {
         err = NK_NOT_FOUND;
     } else if (lsm_entry_decode(cursor.value, out_entry, &value) != NK_OK) {
@@ -103,10 +118,10 @@ enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes key, uint64_t
     }
     struct lsm_handle handle;
     if (err == NK_OK) {
-        err = seek_handle(table, footer->index, reach, key, &handle);
+        err = seek_top(table, footer->index, reach, key, &handle);
     }
     if (err == NK_OK) {
-        err = seek_handle(table, handle, reach, key, &handle);
+        err = seek_index(table, handle, reach, key, &handle);
     }
     if (err == NK_OK) {
         err = get_record(table, handle, reach, key, out_entry, out_value);
