@@ -21,8 +21,10 @@ struct nk_loop_source_ops {
     bool (*sleep)(void *ctx, uint64_t seen);
     void (*awake)(void *ctx, bool readable); /* after every sleep() that was true; what poll said */
 
-    /* For the end: no job is taken any more, all that were are run, and their done() called. */
-    void (*finish)(void *ctx);
+    /* For the end: no job is taken any more, all that were are run, and their done() called.
+     * False: that took longer than `timeout_ms` (negative: no limit), jobs still run, and what they
+     * use must stay. */
+    bool (*finish)(void *ctx, int timeout_ms);
 };
 
 struct nk_loop_source {

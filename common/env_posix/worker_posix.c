@@ -61,7 +61,7 @@ static void lane_stop(struct lane *lane);
 static void *lane_main(void *lane);
 static struct nk_job *lane_take(struct lane *lane);
 static size_t run_done(void *ctx);
-static void finish(void *ctx);
+static bool finish(void *ctx, int timeout_ms);
 
 enum nk_err env_posix_worker_open(const struct env_posix_worker_options *options,
                                   struct env_posix_worker **out_worker, struct nk_text *reason)
@@ -100,7 +100,7 @@ void env_posix_worker_close(struct env_posix_worker **worker)
     if (worker == NULL || *worker == NULL) {
         return;
     }
-    finish(*worker);
+    (void)finish(*worker, -1);
     for (size_t i = 0; i < NK_LANE_COUNT; i++) {
         lane_stop(&(*worker)->lanes[i]);
     }
@@ -190,19 +190,30 @@ static size_t run_done(void *ctx)
     return count;
 }
 
-static void finish(void *ctx)
+static bool finish(void *ctx, int timeout_ms)
 {
     struct env_posix_worker *worker = ctx;
+    struct nk_clock clock = env_posix_clock();
+    uint64_t start_us = nk_mono_us(&clock);
     worker->closed = true;
     while (worker->unfinished > 0) {
         uint64_t seen = bell_word(&worker->bell);
         if (run_done(worker) > 0 || !bell_sleep(&worker->bell, seen)) {
             continue;
         }
+        int left_ms = -1;
+        if (timeout_ms >= 0) {
+            uint64_t passed_ms = (nk_mono_us(&clock) - start_us) / NK_US_PER_MS;
+            left_ms = timeout_ms - (int)nk_min_u64(passed_ms, (uint64_t)timeout_ms);
+        }
         struct pollfd wait = {.fd = worker->bell.fd, .events = POLLIN};
-        int ready = poll(&wait, 1, -1);
+        int ready = poll(&wait, 1, left_ms);
         bell_awake(&worker->bell, ready > 0);
+        if (left_ms == 0 && ready == 0) {
+            return false;
+        }
     }
+    return true;
 }
 
 struct nk_loop_source env_posix_loop_source(struct env_posix_worker *worker)

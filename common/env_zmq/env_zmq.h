@@ -50,6 +50,7 @@ struct nk_run_options {
     struct nk_health *health;
     int stop_fd; /* readable: stop; read only by nk_run */
     uint32_t stop_timeout_ms;
+    uint32_t finish_timeout_ms; /* for jobs that still run at the end */
 
     /* Called once, before the role's stop(), when the stop begins: fronts close their doors.  May
      * be NULL. */
@@ -58,6 +59,8 @@ struct nk_run_options {
 };
 
 /* Drives the role until it has stopped, or a second stop signal or `stop_timeout_ms` cut that short
- * (NK_TIMEOUT), or it reports a fault (that error).  In every case all jobs are done and no new
- * ones are taken when it returns. */
-NK_MUST_CHECK enum nk_err nk_run(const struct nk_run_options *options, struct nk_text *reason);
+ * (NK_TIMEOUT), or it reports a fault (that error).  No jobs are taken any more when it returns,
+ * and all are done unless *out_stuck: then one has not ended in `finish_timeout_ms` (its disk
+ * hangs), nothing that jobs use may be closed, and all that is left to the process is _exit. */
+NK_MUST_CHECK enum nk_err nk_run(const struct nk_run_options *options, bool *out_stuck,
+                                 struct nk_text *reason);

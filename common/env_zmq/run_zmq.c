@@ -33,8 +33,9 @@ static int sleep_ms(const struct loop *loop, uint64_t now_us);
 static void begin_stop(struct loop *loop);
 static void empty_signals(int fd);
 
-enum nk_err nk_run(const struct nk_run_options *options, struct nk_text *reason)
+enum nk_err nk_run(const struct nk_run_options *options, bool *out_stuck, struct nk_text *reason)
 {
+    *out_stuck = false;
     struct loop loop = {.options = options, .ticked_rings = UINT64_MAX};
     struct nk_loop_source jobs = options->jobs;
     enum nk_err err = env_zmq_watch(options->zmq, jobs.fd, ENV_ZMQ_WAKE_JOBS);
@@ -49,7 +50,7 @@ enum nk_err nk_run(const struct nk_run_options *options, struct nk_text *reason)
     while (!end && err == NK_OK) {
         err = turn(&loop, &end, reason);
     }
-    jobs.ops->finish(jobs.ctx);
+    *out_stuck = !jobs.ops->finish(jobs.ctx, (int)options->finish_timeout_ms);
     env_zmq_unwatch(options->zmq, jobs.fd);
     env_zmq_unwatch(options->zmq, options->stop_fd);
     return err;

@@ -19,6 +19,7 @@
 #define TEXT_BYTES_MAX     1024
 #define ADDRESS_BYTES      (NK_ADDRESS_BYTES_MAX + 1)
 #define STOP_TIMEOUT_MS    10000 /* the role's own drain is shorter */
+#define FINISH_TIMEOUT_MS  3000
 #define WORKER_READ_MAX    4
 
 /* HTTP connections: clients come to whoever has a front, monitors to the others.  Of the files that
@@ -61,6 +62,7 @@ struct process {
     struct ops_http *http;
     void *role;
     bool run_file; /* is there */
+    bool stuck;    /* a job does not end */
 };
 
 static enum nk_err open_all(struct process *process, struct nk_text *reason);
@@ -99,6 +101,13 @@ int program_main(const struct program *program, int argc, char **argv)
                      NK_LOG_TEXT("err", nk_err_name(err)));
     } else if (err != NK_OK) {
         (void)fprintf(stderr, "%s: %s: %s\n", program->name, stage, line);
+    }
+    if (process.stuck) {
+        /* A thread hangs in the disk: closing would wait for it, and may use the disk itself. */
+        nk_log_error(&process.env.log, program->role->name,
+                     "the disk does not answer: the process ends without closing its files",
+                     NK_LOG_NUMBER("timeout_ms", FINISH_TIMEOUT_MS));
+        _exit(start_exit_code(err));
     }
     close_all(&process);
     return start_exit_code(err);
@@ -416,10 +425,15 @@ static enum nk_err run(struct process *process, struct nk_text *reason)
         .health = process->health,
         .stop_fd = process->stop_fd,
         .stop_timeout_ms = STOP_TIMEOUT_MS,
+        .finish_timeout_ms = FINISH_TIMEOUT_MS,
         .stopping = stopping,
         .ctx = process,
     };
-    enum nk_err err = nk_run(&options, reason);
+    enum nk_err err = nk_run(&options, &process->stuck, reason);
+    if (err == NK_OK && process->stuck) {
+        nk_text_add(reason, "a job has not ended");
+        err = NK_TIMEOUT;
+    }
     if (err == NK_OK) {
         nk_log_info(&process->env.log, process->program->role->name, "stopped",
                     NK_LOG_TEXT("node_id", process->context.config->node_id));

@@ -396,7 +396,7 @@ int main(void)
     (void)circle_add(loop.circle, &shardhost_role_ops, 2);
     stress.gateway = circle_add(loop.circle, &gateway_role_ops, 3);
     run(&loop);
-    loop.source.ops->finish(loop.source.ctx);
+    (void)loop.source.ops->finish(loop.source.ctx, -1);
     circle_free(&loop.circle);
     env_posix_worker_close(&posix);
     env_posix_fs_close(&fs);

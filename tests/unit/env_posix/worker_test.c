@@ -161,7 +161,7 @@ Test(env_posix_worker, finish_runs_what_was_taken_and_takes_no_more)
         tasks[i] = task_of(-1, NULL);
         cr_assert_eq(nk_worker_submit(&rig.worker, i % NK_LANE_COUNT, &tasks[i].job), NK_OK);
     }
-    rig.source.ops->finish(rig.source.ctx);
+    cr_expect(rig.source.ops->finish(rig.source.ctx, -1));
     for (size_t i = 0; i < COUNT; i++) {
         cr_expect_eq(tasks[i].done_count, 1);
     }
@@ -169,6 +169,25 @@ Test(env_posix_worker, finish_runs_what_was_taken_and_takes_no_more)
     cr_expect_eq(nk_worker_submit(&rig.worker, NK_LANE_READ, &late.job), NK_BUSY);
     env_posix_worker_close(&rig.posix);
     cr_expect_eq(late.done_count, 0);
+}
+
+/* A disk may hang for ever; whoever ends must not. */
+Test(env_posix_worker, finish_gives_up_on_a_job_that_does_not_end)
+{
+    int gate[2];
+    cr_assert_eq(pipe(gate), 0);
+    struct rig rig;
+    rig_open(&rig);
+    struct task blocker = task_of(gate[0], NULL);
+    cr_assert_eq(nk_worker_submit(&rig.worker, NK_LANE_LOG, &blocker.job), NK_OK);
+    cr_expect(!rig.source.ops->finish(rig.source.ctx, 1));
+    cr_expect_eq(blocker.done_count, 0);
+    cr_assert_eq(write(gate[1], "x", 1), 1);
+    cr_expect(rig.source.ops->finish(rig.source.ctx, -1));
+    cr_expect_eq(blocker.done_count, 1);
+    env_posix_worker_close(&rig.posix);
+    (void)close(gate[0]);
+    (void)close(gate[1]);
 }
 
 static bool is_readable(int fd)
