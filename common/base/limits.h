@@ -25,8 +25,11 @@
 #define NK_GATEWAY_INFLIGHT_BYTES_MAX ((size_t)(256 * NK_MIB))
 #define NK_GATEWAY_WATCHERS_MAX       ((size_t)4096)
 #define NK_SHARDHOST_REQUESTS_MAX     ((size_t)65536) /* requests of all shards not answered */
-#define NK_SHARDHOST_BYTES_MAX        ((size_t)(256 * NK_MIB)) /* their payloads */
-#define NK_PEERS_MAX                  ((size_t)4096) /* conversation partners of one process */
-#define NK_PEER_QUEUE_FRAMES_MAX      ((size_t)4096) /* frames waiting towards one partner */
-#define NK_MEMBERS_MAX                ((size_t)1024) /* processes of one cluster */
-#define NK_WORKER_JOBS_MAX            ((size_t)4096) /* jobs waiting in one lane */
+#define NK_SHARDHOST_BYTES_MAX        ((size_t)(256 * NK_MIB)) /* their payloads, until applied */
+#define NK_SHARDHOST_ROUND_BYTES_MAX                                                               \
+    ((size_t)(32 * NK_MIB))                     /* a round of the log takes no more                \
+                                                 */
+#define NK_PEERS_MAX             ((size_t)4096) /* conversation partners of one process */
+#define NK_PEER_QUEUE_FRAMES_MAX ((size_t)4096) /* frames waiting towards one partner */
+#define NK_MEMBERS_MAX           ((size_t)1024) /* processes of one cluster */
+#define NK_WORKER_JOBS_MAX       ((size_t)4096) /* jobs waiting in one lane */

@@ -5,7 +5,9 @@
  *
  * Rounds.  What all shards staged since the last round goes to the disk with one write and one sync
  * (group commit): while a round runs the next one gathers.  A shard hears PERSISTED with the id it
- * had staged when the round began. */
+ * had staged when the round began.  A round takes NK_SHARDHOST_ROUND_BYTES_MAX and what is under
+ * way then; later writes are held for the next one, so what a slow or full disk has to take at once
+ * is bounded. */
 
 #include <stdio.h>
 
@@ -18,7 +20,9 @@
 #include "services/shardhost/shardhost.h"
 
 #define HOUSEKEEPING_US      NK_US_PER_SEC
-#define ROUND_RETRY_US       NK_US_PER_SEC /* after a full disk */
+#define ROUND_RETRY_US       NK_US_PER_SEC       /* after a full disk */
+#define ROUND_STALLED_US     (5 * NK_US_PER_SEC) /* no disk that works takes so long */
+#define STOP_ROUND_US        (5 * NK_US_PER_SEC) /* what an ordered stop gives the last round */
 #define TABLES_PART_OF_FILES 2
 #define WORK_SLICES          4 /* in a table: so often a flush can come in between */
 
@@ -39,6 +43,12 @@ void host_fail(struct host *host, enum nk_err err, const char *what, const char 
     host->fault = err;
     (void)snprintf(host->fault_reason, sizeof host->fault_reason, "%s: %s (%s, offset %llu)", what,
                    nk_err_name(err), file, (unsigned long long)offset);
+}
+
+size_t host_bytes(const struct host *host)
+{
+    size_t staged = host->log != NULL ? raftlog_staged_bytes(host->log) : 0; /* NULL: recovery */
+    return host->pending_bytes + host->entry_bytes + staged + host->round_bytes;
 }
 
 /* ---- Shards ---- */
@@ -87,7 +97,53 @@ enum nk_err host_shard(struct host *host, uint32_t id, struct shard **out_shard)
     return NK_OK;
 }
 
+/* ---- Room on the disk ---- */
+
+/* Each reason for a full disk stays until its own kind of write has succeeded: that little writes
+ * still find room, or that no reserve is asked for, says nothing about the others. */
+static void judge_space(struct host *host)
+{
+    bool full = host->below_reserve || host->round_no_space || host->no_space_count > 0;
+    if (full == host->disk_full) {
+        return;
+    }
+    host->disk_full = full;
+    nk_log_warn(&host->env->log, "shardhost",
+                full ? "disk full: puts are refused" : "disk has room again: puts are taken",
+                NK_LOG_TEXT("by", !full                  ? ""
+                                  : host->below_reserve  ? "disk.reserve_bytes"
+                                  : host->round_no_space ? "a round of the log"
+                                                         : "a flush or compaction"),
+                NK_LOG_NUMBER("free_bytes", host->free_bytes),
+                NK_LOG_NUMBER("reserve_bytes", host->config->disk.reserve_bytes));
+}
+
+void host_shard_space(struct shard *shard, bool found)
+{
+    struct host *host = shard->host;
+    if (shard->no_space == found) {
+        shard->no_space = !found;
+        host->no_space_count += found ? SIZE_MAX : 1;
+        judge_space(host);
+    }
+}
+
+static void mind_disk(struct host *host)
+{
+    if (nk_fs_free_bytes(&host->env->fs, &host->free_bytes) != NK_OK) {
+        return;
+    }
+    host->below_reserve = host->free_bytes < host->config->disk.reserve_bytes;
+    judge_space(host);
+    metrics_housekeeping(host, host->free_bytes);
+}
+
 /* ---- Rounds of the log ---- */
+
+bool host_round_full(const struct host *host)
+{
+    return raftlog_staged_bytes(host->log) >= NK_SHARDHOST_ROUND_BYTES_MAX;
+}
 
 static void list_add(struct shard_list *list, struct shard *shard)
 {
@@ -157,29 +213,76 @@ static void begin_round(struct host *host)
         }
         return;
     }
+    size_t bytes = raftlog_staged_bytes(host->log);
     while (!raftlog_begin(host->log)) {
+        NK_ASSERT(nk_list_empty(&host->held)); /* else the round would have been full */
         if (host->dirty.count == 0) {
             return;
         }
         take_dirty(host); /* no records came with the ids: what they wait for is durable */
         tell_persisted(host);
+        bytes = raftlog_staged_bytes(host->log);
     }
+    host->round_bytes = bytes;
     take_dirty(host);
     host->round_running = true;
     submit_round(host);
     if (NK_PLANTED(NK_PLANT_ANSWER_BEFORE_FSYNC)) {
         tell_persisted(host);
     }
+    shard_serve_held(host);
+}
+
+/* A disk that hangs says nothing: only the clock tells. */
+static void mind_round(struct host *host, uint64_t now_us)
+{
+    if (!host->round_running || host->round_stalled || host->round_retry_us != 0 ||
+        now_us - host->round_started_us < ROUND_STALLED_US) {
+        return;
+    }
+    host->round_stalled = true;
+    metrics_round_stalled(host);
+    nk_log_error(&host->env->log, "shardhost", "disk stalled: a round of the log does not end",
+                 NK_LOG_NUMBER("running_ms", (now_us - host->round_started_us) / NK_US_PER_MS),
+                 NK_LOG_NUMBER("round_bytes", host->round_bytes));
+}
+
+static void end_stall(struct host *host)
+{
+    if (!host->round_stalled) {
+        return;
+    }
+    host->round_stalled = false;
+    metrics_round_stalled(host);
+    nk_log_warn(
+        &host->env->log, "shardhost", "disk answers again: the round of the log has ended",
+        NK_LOG_NUMBER("took_ms", (host_now_us(host) - host->round_started_us) / NK_US_PER_MS));
+}
+
+/* An ordered stop waits for the log, but not for a disk that takes nothing: nobody was told that
+ * what is lost then was kept. */
+static void mind_stop(struct host *host, uint64_t now_us)
+{
+    if (!host->stopping || host->fault != NK_OK || now_us - host->stop_us < STOP_ROUND_US ||
+        (!host->round_running && raftlog_staged_bytes(host->log) == 0)) {
+        return;
+    }
+    bool full = host->round_no_space;
+    host->fault = full ? NK_NO_SPACE : NK_TIMEOUT;
+    (void)snprintf(host->fault_reason, sizeof host->fault_reason,
+                   "the raft log could not be written within %u s of the stop: the disk %s; writes "
+                   "that were not answered may be lost",
+                   (unsigned)(STOP_ROUND_US / NK_US_PER_SEC), full ? "is full" : "hangs");
 }
 
 static void round_done(struct nk_job *job)
 {
     struct host *host = NK_CONTAINER_OF(job, struct host, round);
     host->jobs_running--;
+    end_stall(host);
     if (host->round_err == NK_NO_SPACE) {
-        nk_log_error(&host->env->log, "shardhost", "disk full: writes wait",
-                     NK_LOG_NUMBER("retry_ms", ROUND_RETRY_US / NK_US_PER_MS));
-        host->disk_full = true;
+        host->round_no_space = true;
+        judge_space(host);
         host->round_retry_us = host_now_us(host) + ROUND_RETRY_US;
         return;
     }
@@ -191,6 +294,9 @@ static void round_done(struct nk_job *job)
         return;
     }
     host->round_running = false;
+    host->round_bytes = 0;
+    host->round_no_space = false;
+    judge_space(host);
     raftlog_end(host->log);
     metrics_round(host, host_now_us(host) - host->round_started_us);
     tell_persisted(host);
@@ -223,13 +329,15 @@ static void work_done(struct nk_job *job)
     host->jobs_running--;
     shard->works--;
     if (err == NK_NO_SPACE) {
-        host->disk_full = true;
+        host_shard_space(shard, false);
         shard->wait_for_space = true;
     } else if (err == NK_IO) {
         const struct lsm_fault *fault = lsm_last_fault(shard->db);
         host_fail(host, NK_IO, "background work of a shard failed", fault->file, fault->offset);
     } else if (err != NK_OK) {
         shard_fence(shard, err, "flushing or compacting");
+    } else {
+        host_shard_space(shard, true);
     }
     lsm_work_ended(shard->db, host_now_us(host));
     raftlog_release(host->log, shard->id, lsm_durable_index(shard->db));
@@ -256,23 +364,6 @@ static void begin_work(struct host *host)
 }
 
 /* ---- The clockwork ---- */
-
-static void mind_disk(struct host *host)
-{
-    uint64_t free_bytes;
-    if (nk_fs_free_bytes(&host->env->fs, &free_bytes) != NK_OK) {
-        return;
-    }
-    bool full = free_bytes < host->config->disk.reserve_bytes;
-    if (full != host->disk_full) {
-        nk_log_warn(&host->env->log, "shardhost",
-                    full ? "disk full: puts are refused" : "disk has room again: puts are taken",
-                    NK_LOG_NUMBER("free_bytes", free_bytes),
-                    NK_LOG_NUMBER("reserve_bytes", host->config->disk.reserve_bytes));
-        host->disk_full = full;
-    }
-    metrics_housekeeping(host, free_bytes);
-}
 
 static bool is_fenced(void *ctx, uint32_t shard)
 {
@@ -304,15 +395,18 @@ static void mind_log(struct host *host)
 static void housekeeping(struct host *host, uint64_t now_us)
 {
     host->minded_us = now_us;
-    mind_disk(host);
+    shard_sweep_held(host, now_us);
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
         struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
         shard_sweep(shard, now_us);
         if (shard->wait_for_space && shard->state == SHARD_RUNNING) {
             shard->wait_for_space = false; /* the next try tells whether there is some */
             lsm_resume_work(shard->db);
+        } else if (shard->no_space && shard->works == 0 && !lsm_flush_pending(shard->db)) {
+            host_shard_space(shard, true); /* resumed a second ago, and there was nothing to try */
         }
     }
+    mind_disk(host);
 }
 
 static void mind_health(struct host *host)
@@ -328,6 +422,8 @@ static void mind_health(struct host *host)
         nk_health_set(health, NK_UNHEALTHY, "failed");
     } else if (host->fenced_count > 0) {
         nk_health_set(health, NK_DEGRADED, "shard-fenced"); /* first: it does not end by itself */
+    } else if (host->round_stalled) {
+        nk_health_set(health, NK_DEGRADED, "disk-stalled");
     } else if (host->disk_full) {
         nk_health_set(health, NK_DEGRADED, "disk-full");
     } else {
@@ -356,6 +452,8 @@ static uint64_t role_tick(void *role)
     mind_log(host);
     begin_work(host);
     begin_round(host);
+    mind_round(host, now_us);
+    mind_stop(host, now_us);
     wire_flush(host);
     mind_health(host);
     uint64_t next_us = nk_member_tick(host->member);
@@ -410,6 +508,7 @@ static void role_deinit(void **role)
         return;
     }
     NK_ASSERT(host->jobs_running == 0);
+    shard_sweep_held(host, UINT64_MAX);
     while (!nk_list_empty(&host->shards)) {
         struct shard *shard = NK_CONTAINER_OF(host->shards.next, struct shard, link);
         shard_close(&shard);
@@ -455,6 +554,10 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
     host->round.done = round_done;
     nk_prng_init(&host->prng, context->env->random_seed);
     nk_list_init(&host->shards);
+    nk_list_init(&host->held);
+    for (size_t i = 0; i < HOST_WAITER_BUCKETS; i++) {
+        nk_list_init(&host->waiters[i]);
+    }
     nk_heap_init(&host->timers);
     nk_map_init(&host->outboxes);
     nk_arena_init(&host->arena, 64 * NK_KIB, 0);
@@ -498,12 +601,13 @@ static void role_stop(void *role)
 {
     struct host *host = role;
     host->stopping = true;
+    host->stop_us = host_now_us(host);
 }
 
 static bool role_stopped(void *role)
 {
     struct host *host = role;
-    return host->jobs_running == 0 && raftlog_staged_bytes(host->log) == 0;
+    return host->jobs_running == 0 && !host->round_running && raftlog_staged_bytes(host->log) == 0;
 }
 
 const struct nk_role_ops shardhost_role_ops = {

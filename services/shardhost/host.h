@@ -33,10 +33,12 @@ struct caller {
     uint64_t id; /* the peer's number for the request */
 };
 
-/* A request that waits.  It is in exactly one list of its shard, named by `link`, or belongs to a
- * running read job. */
+/* A request that waits.  It is in exactly one list of its shard or in host->held, named by `link`,
+ * or belongs to a running read job. */
 struct pending {
     struct nk_list link;
+    struct nk_list same_hash; /* in host->waiters, while it may be cancelled: see pending_await */
+    struct shard *shard;      /* in host->held */
     struct caller caller;
     Norikv__Internal__V1__ShardOp op;
     uint64_t arrived_us;
@@ -74,7 +76,9 @@ struct shard {
     bool running;              /* shard_step is emptying `runnable` */
     struct nk_heap_node timer; /* next raft tick; order in us */
     size_t works;              /* lsm_work jobs under way */
-    bool wait_for_space;       /* its work is held until the disk has room again */
+    bool wait_for_space;       /* its work is held until the next try */
+    bool no_space;             /* its last work found no room; counted in host->no_space_count */
+    size_t entry_bytes;        /* in raft and not applied; part of host->entry_bytes */
     size_t readers;            /* read jobs under way */
     struct nk_list link;       /* host->shards */
     uint64_t proposed_at_us;   /* oldest proposal not committed, 0: none; for raft_commit_ms */
@@ -95,6 +99,8 @@ struct shard_list {
     size_t count;
     size_t capacity;
 };
+
+#define HOST_WAITER_BUCKETS ((size_t)8192) /* a power of two */
 
 struct host {
     const struct nk_service_context *context;
@@ -118,18 +124,29 @@ struct host {
     uint64_t round_started_us;
     bool round_running;
     uint64_t round_retry_us; /* after a full disk; 0: none */
+    bool round_stalled;      /* it has run for so long that the disk seems to hang */
+    size_t round_bytes;      /* of the running round */
     struct shard_list dirty; /* have records in the next round */
     struct shard_list in_round;
+    struct nk_list held; /* writes for which the next round has no room, in order of arrival */
 
+    /* What takes memory, see host_bytes. */
     size_t pending_count; /* requests not answered */
     size_t pending_bytes;
+    size_t entry_bytes; /* proposed and not applied, whether or not somebody still waits for it */
+    struct nk_list waiters[HOST_WAITER_BUCKETS]; /* pending->same_hash, by caller */
     uint64_t read_id_next;
     size_t jobs_running; /* rounds, works and reads */
 
-    size_t fenced_count; /* shards */
-    bool disk_full;      /* free space is below the reserve, or a write said so */
-    uint64_t minded_us;  /* last housekeeping */
+    size_t fenced_count;   /* shards */
+    bool disk_full;        /* one of these: */
+    bool below_reserve;    /*   free space, when last looked at */
+    bool round_no_space;   /*   the last round of the log found no room */
+    size_t no_space_count; /*   shards whose last work found none */
+    uint64_t free_bytes;   /* when last looked at */
+    uint64_t minded_us;    /* last housekeeping */
     bool stopping;
+    uint64_t stop_us; /* when that began */
     enum nk_err fault;
     char fault_reason[256];
 
@@ -159,7 +176,17 @@ void host_mark_dirty(struct host *host, struct shard *shard);
 void host_fail(struct host *host, enum nk_err err, const char *what, const char *file,
                uint64_t offset);
 
+/* What the last work of a shard says about room on the disk. */
+void host_shard_space(struct shard *shard, bool found);
+
 uint64_t host_now_us(const struct host *host);
+
+/* Bytes of requests that wait, of entries not applied, and of their copies on the way to the log:
+ * what NK_SHARDHOST_BYTES_MAX bounds. */
+size_t host_bytes(const struct host *host);
+
+/* The next round of the log takes no more: writes are held until it begins. */
+bool host_round_full(const struct host *host);
 
 /* ---- recovery.c ---- */
 
@@ -193,8 +220,12 @@ void shard_persisted(struct shard *shard, uint64_t persist_id);
 void shard_tick(struct shard *shard);
 void shard_campaign(struct shard *shard);
 
-/* Drops what has waited past its deadline. */
+/* Drops what has waited past its deadline: the gateway has answered by its own clock. */
 void shard_sweep(struct shard *shard, uint64_t now_us);
+void shard_sweep_held(struct host *host, uint64_t now_us);
+
+/* Proposes held writes while the next round has room. */
+void shard_serve_held(struct host *host);
 
 #define SHARD_FENCED_TEXT "SHARD_FENCED: the shard's data on its node is damaged"
 
@@ -217,6 +248,13 @@ struct pending *pending_new(struct host *host, struct caller caller,
                             Norikv__Internal__V1__ShardOp op, uint64_t deadline_us,
                             struct nk_bytes request);
 void pending_free(struct host *host, struct pending **pending);
+
+/* Puts a request at the end of a list in which its caller may cancel it, and takes it out again. */
+void pending_await(struct host *host, struct nk_list *list, struct pending *pending);
+void pending_resume(struct pending *pending);
+
+/* The request of `caller` that may be cancelled; NULL: there is none. */
+struct pending *pending_find(struct host *host, struct caller caller);
 
 /* ---- reads.c ---- */
 
@@ -250,6 +288,7 @@ void metrics_shard_close(struct shard *shard);
 void metrics_shard_update(struct shard *shard, const struct raft_status *status);
 void metrics_round(struct host *host, uint64_t took_us);
 void metrics_fenced(struct shard *shard);
+void metrics_round_stalled(struct host *host);
 void metrics_elected(struct shard *shard);
 void metrics_committed(struct shard *shard, uint64_t took_us);
 void metrics_applied(struct host *host, uint64_t took_us);

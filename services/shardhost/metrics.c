@@ -24,6 +24,8 @@ struct host_meters {
     struct nk_gauge disk_free_bytes;
     struct nk_gauge pending_requests;
     struct nk_gauge fenced_shards;
+    struct nk_gauge pending_bytes;
+    struct nk_gauge round_stalled;
     struct nk_histogram commit;
     struct nk_histogram apply;
     struct nk_histogram read_index;
@@ -101,6 +103,12 @@ void metrics_open(struct host *host)
               &meters->pending_requests);
     add_gauge(registry, "shardhost_fenced_shards",
               "Shards that serve nothing because their data is damaged.", &meters->fenced_shards);
+    add_gauge(registry, "shardhost_pending_bytes",
+              "Bytes of requests that wait and of entries that are not applied.",
+              &meters->pending_bytes);
+    add_gauge(registry, "shardhost_disk_stalled",
+              "1 while a round of the raft log has been running for seconds.",
+              &meters->round_stalled);
     add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
               &meters->disk_free_bytes);
     add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
@@ -210,6 +218,11 @@ void metrics_round(struct host *host, uint64_t took_us)
     nk_histogram_observe(&host->meters->sync, took_us);
 }
 
+void metrics_round_stalled(struct host *host)
+{
+    nk_gauge_set(&host->meters->round_stalled, host->round_stalled);
+}
+
 void metrics_committed(struct shard *shard, uint64_t took_us)
 {
     nk_histogram_observe(&shard->host->meters->commit, took_us);
@@ -239,6 +252,7 @@ void metrics_housekeeping(struct host *host, uint64_t free_bytes)
 {
     nk_gauge_set(&host->meters->disk_free_bytes, (int64_t)free_bytes);
     nk_gauge_set(&host->meters->pending_requests, (int64_t)host->pending_count);
+    nk_gauge_set(&host->meters->pending_bytes, (int64_t)host_bytes(host));
     for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
         struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
         if (shard->db == NULL) {

@@ -219,7 +219,7 @@ void reads_serve(struct shard *shard, struct pending **pending)
         return;
     }
     (*pending)->read_id = host->read_id_next++;
-    nk_list_append(&shard->reading, &(*pending)->link);
+    pending_await(host, &shard->reading, *pending);
     struct raft_event event = {.type = RAFT_EVENT_READ};
     event.u.read_id = (*pending)->read_id;
     struct pending *asked = *pending;
@@ -238,7 +238,7 @@ void reads_confirmed(struct shard *shard, const struct raft_read *read)
         if (pending->read_id != read->id) {
             continue;
         }
-        nk_list_remove(&pending->link);
+        pending_resume(pending);
         if (!read->confirmed) {
             wire_reply(host, pending->caller, NK_NOT_LEADER, "NOT_LEADER", NULL);
             pending_free(host, &pending);

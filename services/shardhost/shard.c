@@ -26,6 +26,7 @@ struct pending *pending_new(struct host *host, struct caller caller,
     struct pending *pending = nk_alloc(sizeof *pending + request.size);
     memset(pending, 0, sizeof *pending);
     nk_list_init(&pending->link);
+    nk_list_init(&pending->same_hash);
     pending->caller = caller;
     pending->op = op;
     pending->arrived_us = host_now_us(host);
@@ -48,9 +49,40 @@ void pending_free(struct host *host, struct pending **pending)
     NK_ASSERT(host->pending_bytes >= (*pending)->request_size);
     host->pending_count--;
     host->pending_bytes -= (*pending)->request_size;
-    nk_list_remove(&(*pending)->link);
+    pending_resume(*pending);
     nk_free(*pending);
     *pending = NULL;
+}
+
+/* A gateway numbers its requests one by one, so their low bits spread by themselves. */
+static struct nk_list *bucket_of(struct host *host, struct caller caller)
+{
+    uint64_t hash = caller.id + caller.peer * UINT64_C(0x9E3779B97F4A7C15);
+    return &host->waiters[hash & (HOST_WAITER_BUCKETS - 1)];
+}
+
+void pending_await(struct host *host, struct nk_list *list, struct pending *pending)
+{
+    nk_list_append(list, &pending->link);
+    nk_list_append(bucket_of(host, pending->caller), &pending->same_hash);
+}
+
+void pending_resume(struct pending *pending)
+{
+    nk_list_remove(&pending->link);
+    nk_list_remove(&pending->same_hash);
+}
+
+struct pending *pending_find(struct host *host, struct caller caller)
+{
+    struct nk_list *bucket = bucket_of(host, caller);
+    for (struct nk_list *at = bucket->next; at != bucket; at = at->next) {
+        struct pending *pending = NK_CONTAINER_OF(at, struct pending, same_hash);
+        if (pending->caller.peer == caller.peer && pending->caller.id == caller.id) {
+            return pending;
+        }
+    }
+    return NULL;
 }
 
 static struct pending *pending_of(struct nk_list *link)
@@ -118,6 +150,15 @@ static void mark_fenced(struct shard *shard, enum nk_err err, const char *while_
     metrics_fenced(shard);
 }
 
+/* What raft keeps of this shard until it is applied counts for the whole process. */
+static void charge_entries(struct shard *shard, size_t bytes)
+{
+    struct host *host = shard->host;
+    NK_ASSERT(host->entry_bytes >= shard->entry_bytes);
+    host->entry_bytes = host->entry_bytes - shard->entry_bytes + bytes;
+    shard->entry_bytes = bytes;
+}
+
 void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
 {
     if (shard->state == SHARD_FENCED) {
@@ -129,6 +170,8 @@ void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
     refuse_all(shard, &shard->runnable, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_proposed(shard);
     nk_heap_remove(&shard->host->timers, &shard->timer);
+    charge_entries(shard, 0); /* they stay in memory, but never grow: the other shards go on */
+    host_shard_space(shard, true);
     lsm_hold_work(shard->db);
 }
 
@@ -274,6 +317,7 @@ static void report(struct shard *shard)
     struct host *host = shard->host;
     struct raft_status status;
     raft_get_status(shard->raft, host_now_us(host) / NK_US_PER_MS, &status);
+    charge_entries(shard, status.unapplied_bytes);
     bool leads = status.role == RAFT_ROLE_LEADER;
     if (leads != shard->leads || status.term != shard->term_reported) {
         if (leads) {
@@ -404,8 +448,9 @@ void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index
 
 /* ---- Requests ---- */
 
-static void serve_write(struct shard *shard, struct caller caller, Norikv__Internal__V1__ShardOp op,
-                        uint64_t deadline_us, struct nk_bytes request)
+static void propose_write(struct shard *shard, struct caller caller,
+                          Norikv__Internal__V1__ShardOp op, uint64_t deadline_us,
+                          struct nk_bytes request)
 {
     struct host *host = shard->host;
     bool is_put = op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT;
@@ -421,7 +466,7 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
         return;
     }
     if (lsm_write_wait_us(shard->db, host_now_us(host)) > WRITE_WAIT_US_MAX ||
-        host->round_retry_us != 0) {
+        host->round_retry_us != 0 || host->round_stalled) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: the disk does not keep up", NULL);
         return;
     }
@@ -432,6 +477,37 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
         pending_free(host, &pending);
     } else if (err != NK_OK) {
         wire_reply(host, caller, NK_NOT_LEADER, "NOT_LEADER", NULL);
+        pending_free(host, &pending);
+    }
+}
+
+/* A write that the next round has no room for is held: until it is proposed it takes its bytes only
+ * once, and its deadline or its caller can still drop it. */
+static void serve_write(struct shard *shard, struct caller caller, Norikv__Internal__V1__ShardOp op,
+                        uint64_t deadline_us, struct nk_bytes request)
+{
+    struct host *host = shard->host;
+    if (host->round_stalled || (nk_list_empty(&host->held) && !host_round_full(host))) {
+        propose_write(shard, caller, op, deadline_us, request);
+        return;
+    }
+    struct pending *pending = pending_new(host, caller, op, deadline_us, request);
+    pending->shard = shard;
+    pending_await(host, &host->held, pending);
+}
+
+void shard_serve_held(struct host *host)
+{
+    uint64_t now_us = host_now_us(host);
+    while (!nk_list_empty(&host->held) && !host_round_full(host)) {
+        struct pending *pending = pending_of(host->held.next);
+        pending_resume(pending);
+        if (pending->shard->state == SHARD_FENCED) {
+            wire_reply(host, pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
+        } else if (pending->deadline_us > now_us) {
+            propose_write(pending->shard, pending->caller, pending->op, pending->deadline_us,
+                          nk_bytes_of(pending->request, pending->request_size));
+        }
         pending_free(host, &pending);
     }
 }
@@ -450,7 +526,7 @@ static void serve_waiting(struct shard *shard)
     uint64_t now_us = host_now_us(host);
     while (!nk_list_empty(&ready)) {
         struct pending *pending = pending_of(ready.next);
-        nk_list_remove(&pending->link);
+        pending_resume(pending);
         if (shard->state == SHARD_FENCED) {
             wire_reply(host, pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
             pending_free(host, &pending);
@@ -493,7 +569,7 @@ void shard_request(struct shard *shard, struct caller caller,
         return;
     }
     struct pending *pending = pending_new(host, caller, request->op, deadline_us, bytes);
-    nk_list_append(&shard->waiting, &pending->link);
+    pending_await(host, &shard->waiting, pending);
 }
 
 /* ---- Events ---- */
@@ -528,18 +604,27 @@ void shard_campaign(struct shard *shard)
     step_and_serve(shard, &event);
 }
 
-void shard_sweep(struct shard *shard, uint64_t now_us)
+static void sweep(struct host *host, struct nk_list *list, uint64_t now_us)
 {
-    struct nk_list *lists[] = {&shard->waiting, &shard->reading};
-    for (size_t i = 0; i < NK_COUNT_OF(lists); i++) {
-        for (struct nk_list *link = lists[i]->next; link != lists[i];) {
-            struct pending *pending = pending_of(link);
-            link = link->next;
-            if (pending->deadline_us <= now_us) {
-                pending_free(shard->host, &pending);
-            }
+    for (struct nk_list *link = list->next; link != list;) {
+        struct pending *pending = pending_of(link);
+        link = link->next;
+        if (pending->deadline_us <= now_us) {
+            pending_free(host, &pending);
         }
     }
+}
+
+void shard_sweep(struct shard *shard, uint64_t now_us)
+{
+    sweep(shard->host, &shard->waiting, now_us);
+    sweep(shard->host, &shard->proposed, now_us);
+    sweep(shard->host, &shard->reading, now_us);
+}
+
+void shard_sweep_held(struct host *host, uint64_t now_us)
+{
+    sweep(host, &host->held, now_us);
 }
 
 static struct shard *shard_new(struct host *host, uint32_t id)
@@ -613,6 +698,7 @@ void shard_close(struct shard **shard_p)
             pending_free(shard->host, &pending);
         }
     }
+    charge_entries(shard, 0);
     nk_heap_remove(&shard->host->timers, &shard->timer);
     nk_list_remove(&shard->link);
     metrics_shard_close(shard);

@@ -122,19 +122,8 @@ void wire_deinit(struct host *host)
 /* Drops a request that has not been proposed yet; what is in the log is decided there. */
 static void cancel(struct host *host, nk_peer peer, uint64_t id)
 {
-    for (struct nk_list *at = host->shards.next; at != &host->shards; at = at->next) {
-        struct shard *shard = NK_CONTAINER_OF(at, struct shard, link);
-        struct nk_list *lists[] = {&shard->waiting, &shard->reading};
-        for (size_t i = 0; i < NK_COUNT_OF(lists); i++) {
-            for (struct nk_list *link = lists[i]->next; link != lists[i]; link = link->next) {
-                struct pending *pending = NK_CONTAINER_OF(link, struct pending, link);
-                if (pending->caller.peer == peer && pending->caller.id == id) {
-                    pending_free(host, &pending);
-                    return;
-                }
-            }
-        }
-    }
+    struct pending *pending = pending_find(host, (struct caller){peer, id});
+    pending_free(host, &pending);
 }
 
 static void take(struct host *host, nk_peer from, const Norikv__Internal__V1__ShardRequest *request)
@@ -151,7 +140,7 @@ static void take(struct host *host, nk_peer from, const Norikv__Internal__V1__Sh
         return;
     }
     if (host->pending_count >= NK_SHARDHOST_REQUESTS_MAX ||
-        host->pending_bytes >= NK_SHARDHOST_BYTES_MAX) {
+        host_bytes(host) >= NK_SHARDHOST_BYTES_MAX) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: too many requests wait", NULL);
         return;
     }

@@ -220,6 +220,283 @@ Test(shardhost_host, below_the_reserve_puts_are_refused_and_reads_and_deletes_go
     hosting_close(&hosting);
 }
 
+#define WARNINGS(hosting) ((hosting)->stage.log_counts[NK_LOG_WARN])
+
+/* No reserve is asked for, but the log finds no room: what a look at the free space says does not
+ * end that, only a round that is written does. */
+Test(shardhost_host, a_round_without_room_refuses_puts_until_a_round_is_written)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    cr_assert_eq(put_many(&hosting, 1), 1);
+    uint64_t put = hosting_send_put(&hosting, "a", "1");
+    for (size_t i = 0; i < 3; i++) {
+        hosting_tick(&hosting); /* begins the round, or tries it again */
+        sim_fs_fail_at(hosting.stage.fs, 1, NK_NO_SPACE);
+        cr_assert_eq(stage_run_jobs(&hosting.stage), 1, "try %zu", i);
+        stage_advance(&hosting.stage, 999);
+        hosting_tick(&hosting);
+        cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_DEGRADED, "try %zu", i);
+        uint64_t refused = hosting_send_put(&hosting, "b", "1");
+        hosting_tick(&hosting);
+        cr_expect_eq(hosting_err(&hosting, refused), NK_NO_SPACE, "try %zu", i);
+        cr_expect_eq(WARNINGS(&hosting), 1, "try %zu", i);
+        stage_advance(&hosting.stage, 1);
+    }
+    hosting_settle(&hosting);
+    cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_HEALTHY);
+    cr_expect_eq(WARNINGS(&hosting), 2);
+    cr_expect_str_eq(hosting.stage.log_message, "disk has room again: puts are taken");
+    uint64_t taken = hosting_send_put(&hosting, "b", "2");
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, taken), NK_OK);
+    cr_expect(hosting_reply(&hosting, put) == NULL || hosting_err(&hosting, put) == NK_OK);
+    hosting_close(&hosting);
+}
+
+/* Whichever call finds no room, of a round, a flush or a compaction: each episode has a beginning
+ * and an end in the log, and puts go on afterwards. */
+Test(shardhost_host, a_full_disk_is_told_once_and_its_end_once)
+{
+    bool met = true;
+    size_t episodes = 0;
+    for (uint64_t nth = 1; met; nth++) {
+        struct hosting hosting;
+        hosting_open(&hosting);
+        cr_assert_eq(put_many(&hosting, 1), 1);
+        uint64_t before = sim_fs_operations(hosting.stage.fs);
+        sim_fs_fail_at(hosting.stage.fs, nth, NK_NO_SPACE);
+        (void)put_many(&hosting, 6);
+        met = sim_fs_operations(hosting.stage.fs) >= before + nth;
+        uint64_t begun = WARNINGS(&hosting);
+        cr_expect_leq(begun, 2, "operation %llu", (unsigned long long)nth);
+        episodes += begun > 0;
+        for (size_t i = 0; i < 3; i++) {
+            stage_advance(&hosting.stage, 1000);
+            hosting_settle(&hosting);
+        }
+        cr_expect_eq(WARNINGS(&hosting), begun > 0 ? 2 : 0, "operation %llu",
+                     (unsigned long long)nth);
+        cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_HEALTHY);
+        cr_expect_eq(put_many(&hosting, 6), 6, "operation %llu", (unsigned long long)nth);
+        hosting_close(&hosting);
+    }
+    cr_expect_gt(episodes, 3);
+}
+
+/* A put of a value of about `NK_VALUE_BYTES_MAX`, to one shard after the other. */
+static uint64_t send_large_put(struct hosting *hosting)
+{
+    static char value[NK_VALUE_BYTES_MAX];
+    memset(value, 'v', sizeof value - 1);
+    hosting->shard = (hosting->shard + 1) % hosting->stage.config.cluster.total_shards;
+    return hosting_send_put(hosting, "large", value);
+}
+
+/* Every shard leads. */
+static void open_with_leaders(struct hosting *hosting)
+{
+    hosting_open(hosting);
+    for (uint32_t i = 0; i < hosting->stage.config.cluster.total_shards; i++) {
+        hosting->shard = i;
+        uint64_t put = hosting_send_put(hosting, "first", "1");
+        hosting_settle(hosting);
+        cr_assert_eq(hosting_err(hosting, put), NK_OK);
+    }
+}
+
+static uint64_t pending_bytes(struct hosting *hosting)
+{
+    stage_advance(&hosting->stage, 1000); /* the housekeeping sets the gauge */
+    hosting_tick(hosting);
+    return stage_metric(&hosting->stage, "shardhost_pending_bytes");
+}
+
+/* A round that never ends, as on a disk that hangs: jobs do not run. */
+Test(shardhost_host, a_hanging_disk_takes_no_more_than_two_rounds_however_long_callers_go_on)
+{
+    struct hosting hosting;
+    open_with_leaders(&hosting);
+    (void)hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting); /* its round hangs */
+    uint64_t bytes[4];
+    for (size_t i = 0; i < NK_COUNT_OF(bytes); i++) {
+        for (size_t j = 0; j < 48; j++) {
+            (void)send_large_put(&hosting);
+        }
+        bytes[i] = pending_bytes(&hosting); /* a second later: all callers have given up */
+    }
+    /* Entries that are proposed, and their copies on the way to the log. */
+    cr_expect_leq(bytes[0], 2 * (NK_SHARDHOST_ROUND_BYTES_MAX + 2 * NK_MIB));
+    cr_expect_geq(bytes[0], 2 * NK_SHARDHOST_ROUND_BYTES_MAX);
+    cr_expect_eq(bytes[3], bytes[0]);
+    cr_expect_eq(stage_metric(&hosting.stage, "shardhost_pending_requests"), 0);
+    hosting_settle(&hosting);
+    cr_expect_lt(pending_bytes(&hosting), NK_MIB);
+    uint64_t put = hosting_send_put(&hosting, "a", "2");
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, put), NK_OK);
+    hosting_close(&hosting);
+}
+
+Test(shardhost_host, writes_that_a_round_has_no_room_for_go_with_the_next_ones)
+{
+    struct hosting hosting;
+    open_with_leaders(&hosting);
+    (void)hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting);
+    uint64_t before = stage_metric(&hosting.stage, "wal_bytes_total");
+    uint64_t puts[80];
+    for (size_t i = 0; i < NK_COUNT_OF(puts); i++) {
+        puts[i] = send_large_put(&hosting);
+    }
+    size_t rounds = 0;
+    uint64_t written = before;
+    while (stage_run_jobs(&hosting.stage) > 0) {
+        hosting_tick(&hosting);
+        uint64_t now = stage_metric(&hosting.stage, "wal_bytes_total");
+        cr_expect_leq(now - written, NK_SHARDHOST_ROUND_BYTES_MAX + 2 * NK_MIB);
+        rounds += now - written > NK_MIB; /* else what it says about released segments */
+        written = now;
+    }
+    cr_expect_eq(rounds, 3);
+    for (size_t i = 0; i < NK_COUNT_OF(puts); i++) {
+        cr_expect_eq(hosting_err(&hosting, puts[i]), NK_OK, "put %zu", i);
+    }
+    hosting_close(&hosting);
+}
+
+Test(shardhost_host, all_that_waits_has_one_budget_and_more_is_refused)
+{
+    struct hosting hosting;
+    open_with_leaders(&hosting);
+    (void)hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting);
+    uint64_t puts[300];
+    for (size_t i = 0; i < NK_COUNT_OF(puts); i++) {
+        puts[i] = send_large_put(&hosting);
+    }
+    hosting_tick(&hosting);
+    size_t refused = 0;
+    for (size_t i = 0; i < NK_COUNT_OF(puts); i++) {
+        if (hosting_reply(&hosting, puts[i]) != NULL) {
+            cr_expect_eq(hosting_err(&hosting, puts[i]), NK_BUSY);
+            refused++;
+        }
+    }
+    /* What is proposed counts twice: in raft and on its way to the log. */
+    size_t taken_max = (NK_SHARDHOST_BYTES_MAX - NK_SHARDHOST_ROUND_BYTES_MAX) / NK_MIB;
+    cr_expect_geq(refused, NK_COUNT_OF(puts) - taken_max - 1);
+    cr_expect_leq(refused, NK_COUNT_OF(puts) - taken_max + 4);
+    hosting_close(&hosting);
+}
+
+Test(shardhost_host, a_round_of_seconds_degrades_the_health_and_refuses_writes_until_it_ends)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    cr_assert_eq(put_many(&hosting, 1), 1);
+    (void)hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting);
+    for (size_t i = 0; i < 8; i++) {
+        stage_advance(&hosting.stage, 1000);
+        hosting_tick(&hosting);
+        bool stalled = i >= 4;
+        cr_expect_eq(nk_health_status(hosting.stage.context.health),
+                     stalled ? NK_DEGRADED : NK_HEALTHY, "second %zu", i + 1);
+        cr_expect_eq(stage_metric(&hosting.stage, "shardhost_disk_stalled"), stalled);
+        cr_expect_eq(hosting.stage.log_counts[NK_LOG_ERROR], stalled, "second %zu", i + 1);
+    }
+    uint64_t put = hosting_send_put(&hosting, "b", "1");
+    uint64_t get = hosting_send_get(&hosting, "k0", "stale_ok");
+    hosting_tick(&hosting);
+    cr_expect_eq(hosting_err(&hosting, put), NK_BUSY);
+    cr_expect_str_eq(hosting_value(&hosting, get), long_value());
+    hosting_settle(&hosting);
+    cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_HEALTHY);
+    cr_expect_eq(stage_metric(&hosting.stage, "shardhost_disk_stalled"), 0);
+    cr_expect_eq(WARNINGS(&hosting), 1);
+    put = hosting_send_put(&hosting, "b", "1");
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, put), NK_OK);
+    hosting_close(&hosting);
+}
+
+Test(shardhost_host, a_stop_gives_up_on_a_round_that_cannot_be_written)
+{
+    for (size_t i = 0; i < 2; i++) {
+        bool full = i == 1; /* else the disk hangs */
+        struct hosting hosting;
+        hosting_open(&hosting);
+        cr_assert_eq(put_many(&hosting, 1), 1);
+        (void)hosting_send_put(&hosting, "a", "1");
+        hosting_tick(&hosting);
+        ops->stop(hosting.role);
+        char memory[256];
+        struct nk_text reason;
+        nk_text_init(&reason, memory, sizeof memory);
+        for (size_t second = 0; second < 5; second++) {
+            cr_expect(!ops->stopped(hosting.role), "full %d, second %zu", full, second);
+            cr_expect_eq(ops->fault(hosting.role, &reason), NK_OK);
+            if (full) {
+                sim_fs_fail_at(hosting.stage.fs, 1, NK_NO_SPACE);
+                (void)stage_run_jobs(&hosting.stage);
+            }
+            stage_advance(&hosting.stage, 1000);
+            hosting_tick(&hosting);
+        }
+        cr_expect_eq(ops->fault(hosting.role, &reason), full ? NK_NO_SPACE : NK_TIMEOUT);
+        cr_expect_not_null(strstr(memory, full ? "the disk is full" : "the disk hangs"), "%s",
+                           memory);
+        hosting_close(&hosting);
+    }
+}
+
+/* Its caller has gone: a request that has not been proposed has no effect. */
+Test(shardhost_host, a_cancelled_request_is_dropped_wherever_it_waits)
+{
+    struct hosting hosting;
+    open_with_leaders(&hosting);
+    hosting_restart(&hosting); /* nobody leads: all wait */
+    enum { COUNT = 100 };
+    uint64_t gone[COUNT];
+    uint64_t stay[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        hosting.shard = i % 16;
+        gone[i] = hosting_send_put(&hosting, "gone", "1");
+        stay[i] = hosting_send_get(&hosting, "first", "");
+    }
+    hosting_cancel(&hosting, gone, COUNT);
+    hosting_cancel(&hosting, gone, COUNT); /* unknown by now */
+    hosting_settle(&hosting);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        cr_expect_null(hosting_reply(&hosting, gone[i]));
+        cr_expect_str_eq(hosting_value(&hosting, stay[i]), "1");
+    }
+    /* Held for the next round. */
+    (void)hosting_send_put(&hosting, "a", "1");
+    hosting_tick(&hosting);
+    for (size_t i = 0; i < 32; i++) {
+        (void)send_large_put(&hosting);
+    }
+    uint64_t held = hosting_send_put(&hosting, "gone", "1");
+    hosting_cancel(&hosting, &held, 1);
+    hosting_settle(&hosting);
+    cr_expect_null(hosting_reply(&hosting, held));
+    /* Others cannot be dropped any more. */
+    uint64_t proposed = hosting_send_put(&hosting, "proposed", "1");
+    hosting_cancel(&hosting, &proposed, 1);
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, proposed), NK_OK);
+    for (uint32_t i = 0; i < 16; i++) {
+        hosting.shard = i;
+        uint64_t get = hosting_send_get(&hosting, "gone", "");
+        hosting_settle(&hosting);
+        cr_expect_str_eq(hosting_value(&hosting, get), "", "shard %u", i);
+    }
+    hosting_close(&hosting);
+}
+
 Test(shardhost_host, a_full_worker_only_delays_a_round)
 {
     struct hosting hosting;

@@ -67,6 +67,15 @@ uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
     return message.id;
 }
 
+void hosting_cancel(struct hosting *hosting, uint64_t *ids, size_t count)
+{
+    Norikv__Internal__V1__ShardRequests batch = NORIKV__INTERNAL__V1__SHARD_REQUESTS__INIT;
+    batch.session = hosting->session;
+    batch.cancelled = ids;
+    batch.n_cancelled = count;
+    stage_deliver(ops, hosting->role, hosting->gateway, NK_FRAME_SHARD_REQUESTS, &batch.base);
+}
+
 static uint64_t send_message(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
                              const ProtobufCMessage *message)
 {

@@ -32,6 +32,9 @@ uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
 uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *value);
 uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *consistency);
 
+/* Says that the callers of `ids` have gone. */
+void hosting_cancel(struct hosting *hosting, uint64_t *ids, size_t count);
+
 /* One tick: what it began, and answers, but no job. */
 void hosting_tick(struct hosting *hosting);
 
