@@ -237,7 +237,7 @@ static void begin_round(struct host *host)
 static void mind_round(struct host *host, uint64_t now_us)
 {
     if (!host->round_running || host->round_stalled || host->round_retry_us != 0 ||
-        now_us - host->round_started_us < ROUND_STALLED_US) {
+        now_us < host->round_started_us + ROUND_STALLED_US) { /* it may be younger than this tick */
         return;
     }
     host->round_stalled = true;
@@ -263,7 +263,7 @@ static void end_stall(struct host *host)
  * what is lost then was kept. */
 static void mind_stop(struct host *host, uint64_t now_us)
 {
-    if (!host->stopping || host->fault != NK_OK || now_us - host->stop_us < STOP_ROUND_US ||
+    if (!host->stopping || host->fault != NK_OK || now_us < host->stop_us + STOP_ROUND_US ||
         (!host->round_running && raftlog_staged_bytes(host->log) == 0)) {
         return;
     }
