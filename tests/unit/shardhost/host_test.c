@@ -422,6 +422,18 @@ Test(shardhost_host, a_round_of_seconds_degrades_the_health_and_refuses_writes_u
     hosting_close(&hosting);
 }
 
+/* Time passes within a tick: what begins in it is younger than its start. */
+Test(shardhost_host, a_round_that_has_just_begun_is_not_stalled)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    hosting.stage.us_per_look = 1;
+    cr_expect_eq(put_many(&hosting, 6), 6);
+    cr_expect_eq(hosting.stage.log_counts[NK_LOG_ERROR], 0);
+    cr_expect_eq(WARNINGS(&hosting), 0);
+    hosting_close(&hosting);
+}
+
 Test(shardhost_host, a_stop_gives_up_on_a_round_that_cannot_be_written)
 {
     for (size_t i = 0; i < 2; i++) {

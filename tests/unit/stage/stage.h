@@ -1,8 +1,9 @@
 #pragma once
 
 /* The outside world of one role (common/env) in the hands of a test: the clock stands until the
- * test moves it, frames that the role sends are kept to be looked at, jobs run when the test says
- * so, facts and files are in memory.  Each kind of call can be made to fail, the n-th from now. */
+ * test moves it or lets it run, frames that the role sends are kept to be looked at, jobs run when
+ * the test says so, facts and files are in memory.  Each kind of call can be made to fail, the n-th
+ * from now. */
 
 #include "common/base/list.h"
 #include "common/base/map.h"
@@ -50,6 +51,7 @@ struct stage {
     struct nk_config config; /* the defaults, node_id "n1"; a test may change it before it starts */
     struct nk_service_context context; /* session 1000 */
     uint64_t now_us;                   /* starts at one second */
+    uint64_t us_per_look;              /* how far each look at the clock moves it; starts at 0 */
     uint64_t wall_ms;                  /* starts at 2020-09-13; moves with stage_advance */
 
     struct sim_fs *fs;
