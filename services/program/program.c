@@ -19,7 +19,7 @@
 #define TEXT_BYTES_MAX     1024
 #define ADDRESS_BYTES      (NK_ADDRESS_BYTES_MAX + 1)
 #define STOP_TIMEOUT_MS    10000 /* the role's own drain is shorter */
-#define FINISH_TIMEOUT_MS  3000
+#define FINISH_TIMEOUT_MS  1000
 #define WORKER_READ_MAX    4
 
 /* HTTP connections: clients come to whoever has a front, monitors to the others.  Of the files that

@@ -22,7 +22,7 @@
 #define HOUSEKEEPING_US      NK_US_PER_SEC
 #define ROUND_RETRY_US       NK_US_PER_SEC       /* after a full disk */
 #define ROUND_STALLED_US     (5 * NK_US_PER_SEC) /* no disk that works takes so long */
-#define STOP_ROUND_US        (5 * NK_US_PER_SEC) /* what an ordered stop gives the last round */
+#define STOP_ROUND_US        (3 * NK_US_PER_SEC) /* what an ordered stop gives the last round */
 #define TABLES_PART_OF_FILES 2
 #define WORK_SLICES          4 /* in a table: so often a flush can come in between */
 

@@ -447,7 +447,7 @@ Test(shardhost_host, a_stop_gives_up_on_a_round_that_cannot_be_written)
         char memory[256];
         struct nk_text reason;
         nk_text_init(&reason, memory, sizeof memory);
-        for (size_t second = 0; second < 5; second++) {
+        for (size_t second = 0; second < 3; second++) {
             cr_expect(!ops->stopped(hosting.role), "full %d, second %zu", full, second);
             cr_expect_eq(ops->fault(hosting.role, &reason), NK_OK);
             if (full) {
