@@ -10,10 +10,6 @@
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 
-/* Writes of unknown outcome on one key; then it is only read.  With many more, everything would be
- * explained by one of them. */
-#define UNKNOWN_MAX 24
-
 static struct nk_prng *prng_of(const struct client *client)
 {
     return &client->world->prng_clients;
@@ -39,163 +35,13 @@ static bool has_session(const struct request *request)
     return request->session[0] != '\0';
 }
 
-/* ---- What it wants ---- */
-
-static size_t choose_key(struct client *client)
-{
-    const struct sim_workload *workload = workload_of(client);
-    bool hot = nk_prng_chance(prng_of(client), 500000);
-    return (size_t)nk_prng_below(prng_of(client), hot ? workload->hot_count : workload->key_count);
-}
-
-static void choose_kind(struct client *client, struct request *request)
-{
-    static const enum history_kind kinds[] = {HISTORY_GET,    HISTORY_PUT,    HISTORY_CAS,
-                                              HISTORY_CREATE, HISTORY_DELETE, HISTORY_DELETE};
-    const uint32_t *weights = workload_of(client)->weights;
-    uint32_t total = 0;
-    for (size_t i = 0; i < NK_COUNT_OF(kinds); i++) {
-        total += weights[i];
-    }
-    uint32_t draw = (uint32_t)nk_prng_below(prng_of(client), total);
-    size_t i = 0;
-    while (draw >= weights[i]) {
-        draw -= weights[i];
-        i++;
-    }
-    request->kind = kinds[i];
-    request->conditional = i == 2 || i == 3 || i == 5;
-    if (i == 2 || i == 5) {
-        request->expected = client->seen[request->key];
-        if (request->expected.index == 0) { /* nothing was seen: then without a condition */
-            request->conditional = false;
-            request->kind = i == 2 ? HISTORY_PUT : HISTORY_DELETE;
-        }
-    }
-}
-
-static void choose_value(struct client *client, struct request *request)
-{
-    struct sim_workload *workload = workload_of(client);
-    request->value = ++workload->value_next;
-    request->value_bytes = (size_t)nk_prng_between(prng_of(client), 8, workload->value_bytes_max);
-    if (nk_prng_chance(prng_of(client), workload->ttl_chance)) {
-        request->ttl_ms = nk_prng_between(prng_of(client), 1, workload->ttl_ms_max);
-    }
-}
-
-static void choose_consistency(struct client *client, struct request *request)
-{
-    static const char *const now[] = {"", "lease", "linearizable", "strong"};
-    request->consistency = now[nk_prng_below(prng_of(client), NK_COUNT_OF(now))];
-    if (nk_prng_chance(prng_of(client), workload_of(client)->stale_chance)) {
-        static const char *const stale[] = {"stale_ok", "eventual"};
-        request->age = nk_prng_chance(prng_of(client), 500000) ? READ_BOUNDED : READ_ANY;
-        request->consistency = request->age == READ_BOUNDED
-                                   ? "bounded_staleness"
-                                   : stale[nk_prng_below(prng_of(client), NK_COUNT_OF(stale))];
-    }
-}
-
-static void choose_request(struct client *client)
-{
-    struct sim_workload *workload = workload_of(client);
-    struct request *request = &client->request;
-    *request = (struct request){.key = choose_key(client), .consistency = ""};
-    if (workload->keys[request->key].unknown_count < UNKNOWN_MAX) {
-        choose_kind(client, request);
-    }
-    if (request->kind == HISTORY_GET) {
-        choose_consistency(client, request);
-    } else if (request->kind != HISTORY_DELETE) {
-        choose_value(client, request);
-    }
-    if (is_write(request) && nk_prng_chance(prng_of(client), workload->session_chance)) {
-        (void)snprintf(request->session, sizeof request->session, "c%zu-%llu", client->number,
-                       (unsigned long long)++workload->session_next);
-    }
-    if (nk_prng_chance(prng_of(client), workload->twist_chance)) {
-        request->twist = (enum twist)nk_prng_below(prng_of(client), TWIST_COUNT);
-    }
-}
-
-static struct finished *some_finished(struct client *client)
-{
-    struct finished *old = &client->finished[nk_prng_below(prng_of(client), SESSIONS_KEPT_MAX)];
-    return old->valid ? old : NULL;
-}
-
-/* Another write under an old name. */
-static void choose_misuse(struct client *client)
-{
-    client->request = client->old->request;
-    client->request.kind = HISTORY_PUT;
-    client->request.conditional = false;
-    client->request.expected = (struct history_version){0, 0};
-    client->request.ttl_ms = 0;
-    client->request.twist = TWIST_NONE;
-    choose_value(client, &client->request);
-}
-
-static void choose_errand(struct client *client)
-{
-    struct sim_workload *workload = workload_of(client);
-    workload->operations_left--;
-    client->errand = ERRAND_OPERATION;
-    if (nk_prng_chance(prng_of(client), workload->odd_chance)) {
-        client->errand =
-            (enum errand)nk_prng_between(prng_of(client), ERRAND_REPEAT, ERRAND_NONSENSE);
-    }
-    if (client->errand == ERRAND_REPEAT || client->errand == ERRAND_MISUSE) {
-        client->old = some_finished(client);
-        client->errand = client->old != NULL ? client->errand : ERRAND_OPERATION;
-    }
-    switch (client->errand) {
-    case ERRAND_REPEAT:
-        client->request = client->old->request;
-        break;
-    case ERRAND_MISUSE:
-        choose_misuse(client);
-        break;
-    case ERRAND_NONSENSE:
-        client->request = (struct request){.kind = HISTORY_GET, .consistency = ""};
-        break;
-    case ERRAND_OPERATION:
-    case ERRAND_NONE:
-        choose_request(client);
-        break;
-    }
-}
-
-/* ---- The quiet end ---- */
-
-/* False: nothing is left to do. */
-static bool choose_last_errand(struct client *client)
-{
-    struct sim_workload *workload = workload_of(client);
-    while (client->repeat_next < SESSIONS_KEPT_MAX) {
-        client->old = &client->finished[client->repeat_next++];
-        if (client->old->valid) {
-            client->errand = ERRAND_REPEAT;
-            client->request = client->old->request;
-            return true;
-        }
-    }
-    if (client->read_next >= workload->key_count) {
-        return false;
-    }
-    client->errand = ERRAND_OPERATION;
-    client->request = (struct request){.kind = HISTORY_GET, .consistency = "linearizable"};
-    client->request.key = client->read_next;
-    client->read_next += workload->client_count;
-    return true;
-}
-
 void client_settle(struct client *client)
 {
     const struct sim_workload *workload = workload_of(client);
+    client->write_left = !workload->rotten;
     client->read_next = client->number;
     client->repeat_next = workload->rotten ? SESSIONS_KEPT_MAX : 0;
+    client->fill_next = client->number;
     if (client->attempt == NULL && !nk_heap_contains(&client->event.due)) {
         again_in(client, 1);
     }
@@ -203,8 +49,9 @@ void client_settle(struct client *client)
 
 bool client_settled(const struct client *client)
 {
+    const struct sim_workload *workload = workload_of(client);
     return client->errand == ERRAND_NONE && client->repeat_next >= SESSIONS_KEPT_MAX &&
-           client->read_next >= workload_of(client)->key_count;
+           client->read_next >= workload->key_count && client->fill_next >= workload->fill_count;
 }
 
 /* ---- Attempts ---- */
@@ -279,7 +126,7 @@ static void send_attempt(struct client *client)
         request_pack_nonsense(workload, prng_of(client), &attempt->request.op, &attempt->message);
     } else {
         attempt->request.op = request_operation(&client->request);
-        request_pack(&client->request, &workload->keys[client->request.key], &attempt->message);
+        request_pack(&client->request, workload_key(client), &attempt->message);
         session_shard(client)->begun += has_session(&client->request);
     }
     attempt->request.message = nk_buf_bytes(&attempt->message);
@@ -315,11 +162,11 @@ static void client_fire(struct sim_event *event)
     }
     if (client->errand == ERRAND_NONE) {
         if (workload->settling) {
-            if (!choose_last_errand(client)) {
+            if (!choice_make_last(client)) {
                 return;
             }
         } else if (workload->operations_left > 0) {
-            choose_errand(client);
+            choice_make(client);
         } else {
             return;
         }
@@ -348,7 +195,7 @@ static void add_unknowns(struct client *client, size_t count)
     unknown.op.wall_max = UINT64_MAX;
     unknown.op.version = (struct history_version){0, 0};
     unknown.op.expires_last = unknown.op.expires_first != 0 ? UINT64_MAX : 0;
-    workload_of(client)->keys[client->request.key].unknown_count += count;
+    workload_key(client)->unknown_count += count;
     for (size_t i = 0; i < count; i++) {
         workload_add_record(workload_of(client), client->request.key, &unknown);
     }
@@ -365,6 +212,11 @@ static size_t sent_count(const struct client *client)
 /* Nobody will ever know. */
 static void leave_unknown(struct client *client)
 {
+    if (client->errand == ERRAND_FILL) {
+        filler_unanswered(client);
+        end_errand(client);
+        return;
+    }
     if (is_write(&client->request) && client->uncertain > 0) {
         bool repeated = has_session(&client->request) && session_at_risk(client);
         add_unknowns(client, repeated ? sent_count(client) : 1);
@@ -380,8 +232,7 @@ static void check_version(struct client *client)
 {
     struct sim_world *world = client->world;
     const struct history_version *version = &client->record.op.version;
-    uint64_t id[3] = {world->workload->keys[client->request.key].shard, version->term,
-                      version->index};
+    uint64_t id[3] = {workload_key(client)->shard, version->term, version->index};
     if (nk_map_put(&world->workload->versions, nk_bytes_of(id, sizeof id), client) != NULL) {
         sim_fail(world, SIM_CHECK_VERSION, "version %llu.%llu of shard %llu was given twice",
                  (unsigned long long)version->term, (unsigned long long)version->index,
@@ -476,6 +327,10 @@ static void finish(struct client *client)
         break;
     case ERRAND_NONSENSE:
         sim_fail(client->world, SIM_CHECK_ANSWER, "nonsense was carried out");
+        end_errand(client);
+        break;
+    case ERRAND_FILL:
+        filler_answered(client);
         end_errand(client);
         break;
     case ERRAND_OPERATION:
@@ -616,6 +471,7 @@ void client_open(struct sim_world *world, size_t number)
     client->cancel.fire = cancel_fire;
     client->read_next = KEYS_MAX;
     client->repeat_next = SESSIONS_KEPT_MAX;
+    client->fill_next = FILLS_MAX;
     sim_at(world, nk_prng_below(&world->prng_clients, 50 * NK_US_PER_MS), &client->event);
 }
 

@@ -299,44 +299,61 @@ void sim_nemesis_close(struct sim_world *world)
 
 struct pick {
     struct sim_world *world;
-    const char *directory;
-    char name[128]; /* of the chosen table; "": none yet */
+    const char *ending; /* of the names that count */
+    char name[128];     /* of the chosen file; "": none yet */
     uint64_t seen;
 };
 
-static void consider(struct pick *pick, const char *name)
+static bool ends_with(const char *name, const char *ending)
 {
     size_t size = strlen(name);
-    if (size > 4 && strcmp(name + size - 4, ".sst") == 0 &&
-        nk_prng_below(&pick->world->prng_faults, ++pick->seen) == 0) {
-        (void)snprintf(pick->name, sizeof pick->name, "%s/%s", pick->directory, name);
-    }
+    size_t ending_size = strlen(ending);
+    return size >= ending_size && strcmp(name + size - ending_size, ending) == 0;
 }
 
+/* Each with the same chance; of the log all but the last: damage to what was written last cannot be
+ * told from a torn write (services/shardhost/raftlog/FORMAT.md, 7). */
 static void consider_directory(struct pick *pick, const char *directory)
 {
+    if (!sim_fs_exists(pick->world->fs, directory)) {
+        return;
+    }
     struct nk_buf names = {0};
-    pick->directory = directory;
     sim_fs_list(pick->world->fs, directory, &names);
     nk_buf_append_u8(&names, '\0');
+    bool is_log = strcmp(directory, "raft") == 0;
+    char before[64] = "";
     for (char *name = (char *)names.data, *end; (end = strchr(name, '\n')) != NULL;
          name = end + 1) {
         *end = '\0';
-        consider(pick, name);
+        if (!ends_with(name, pick->ending)) {
+            continue;
+        }
+        const char *candidate = is_log ? before : name;
+        if (candidate[0] != '\0' && nk_prng_below(&pick->world->prng_faults, ++pick->seen) == 0) {
+            (void)snprintf(pick->name, sizeof pick->name, "%s/%s", directory, candidate);
+        }
+        (void)snprintf(before, sizeof before, "%s", name);
     }
     nk_buf_deinit(&names);
+}
+
+static void pick_file(struct pick *pick)
+{
+    static const char *const endings[] = {".sst", ".sst", "manifest", ".log"};
+    pick->ending = endings[nk_prng_below(&pick->world->prng_faults, NK_COUNT_OF(endings))];
+    consider_directory(pick, "raft");
+    for (uint32_t shard = 0; shard < pick->world->config.cluster.total_shards; shard++) {
+        char directory[64];
+        (void)snprintf(directory, sizeof directory, "lsm/shard-%u", shard);
+        consider_directory(pick, directory);
+    }
 }
 
 bool sim_nemesis_flip(struct sim_world *world)
 {
     struct pick pick = {.world = world};
-    for (uint32_t shard = 0; shard < world->config.cluster.total_shards; shard++) {
-        char directory[64];
-        (void)snprintf(directory, sizeof directory, "lsm/shard-%u", shard);
-        if (sim_fs_exists(world->fs, directory)) {
-            consider_directory(&pick, directory);
-        }
-    }
+    pick_file(&pick);
     if (pick.name[0] == '\0') {
         return false;
     }

@@ -8,7 +8,7 @@
 struct shard_sessions *session_shard(const struct client *client)
 {
     struct sim_workload *workload = client->world->workload;
-    return &workload->sessions[workload->keys[client->request.key].shard];
+    return &workload->sessions[workload_key(client)->shard];
 }
 
 static uint64_t lives_ms(const struct client *client)

@@ -148,6 +148,7 @@ struct sim_temper {
     uint32_t lane_full;    /* that a job is not taken */
     bool clocks;           /* much expires and is read, and the wall clock is seldom right */
     bool torn;             /* much is written at once, and the power is seldom there */
+    bool large;            /* much is kept, in small tables */
     uint32_t cut_at_start; /* that the disk fails while a shardhost starts */
     bool rots;             /* at the end a bit on the disk flips */
 };
@@ -274,7 +275,7 @@ bool sim_nemesis_stopped(const struct sim_world *world);
 
 /* After `operations` more the disk stops: power loss, or only the shardhost is killed. */
 void sim_nemesis_cut(struct sim_world *world, uint64_t operations, bool power);
-bool sim_nemesis_flip(struct sim_world *world); /* one bit of some table; false: there is none */
+bool sim_nemesis_flip(struct sim_world *world); /* one bit of some file; false: there is none */
 
 /* ---- check/ ---- */
 

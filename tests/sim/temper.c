@@ -34,6 +34,7 @@ static void draw_speeds(struct sim_world *world)
     uint64_t subject = nk_prng_below(prng, 10);
     temper->clocks = subject == 0;
     temper->torn = subject == 1;
+    temper->large = subject == 2;
     temper->rots = nk_prng_chance(prng, 150000);
 }
 
@@ -52,9 +53,17 @@ static void draw_settings(struct sim_world *world)
         config->cluster.total_shards = 1024; /* a write moves the time of its shard */
     } else if (world->temper.torn) {
         config->lsm.memtable_bytes = NK_MIB; /* most of what is written is the log */
+    } else if (world->temper.large) {
+        config->cluster.total_shards = 1;
+        config->lsm.memtable_bytes = 4 * NK_KIB;
     }
     config->lsm.write_buffer_total_bytes =
         config->lsm.memtable_bytes * nk_prng_between(prng, 1, nk_prng_chance(prng, 500000) ? 2 : 8);
+    if (world->temper.large) {
+        config->lsm.table_bytes = nk_prng_between(prng, 1, 3) * NK_KIB;
+        config->lsm.fanout = 2;
+        config->lsm.max_levels = 7;
+    }
     config->lsm.block_cache_bytes = nk_prng_between(prng, 1, 64) * NK_KIB;
     config->lsm.filter_bits_per_key = nk_prng_chance(prng, 200000) ? 0 : 10;
     config->lsm.compression = (enum nk_config_compression)nk_prng_below(prng, 3);

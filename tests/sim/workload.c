@@ -51,6 +51,10 @@ static void draw_habits(struct sim_workload *workload, struct nk_prng *prng)
         workload->ttl_chance = 900000;
         workload->ttl_ms_max = 3000;
     }
+    if (workload->world->temper.large) {
+        workload->operations_left = 3000;
+        workload->think_us_max = 5 * NK_US_PER_MS;
+    }
     static const size_t value_bytes[] = {8, 64, 1024, 2048, 2048, 12288};
     workload->value_bytes_max = value_bytes[nk_prng_below(prng, NK_COUNT_OF(value_bytes))];
     if (workload->world->temper.torn) {
@@ -78,6 +82,7 @@ void sim_workload_open(struct sim_world *world)
         name_key(key, i, prng);
         key->shard = nk_shard_of_key(nk_bytes_of(key->name, key->name_size), total_shards);
     }
+    filler_open(world);
     for (size_t i = 0; i < workload->client_count; i++) {
         client_open(world, i);
     }
@@ -98,6 +103,7 @@ void sim_workload_close(struct sim_world *world)
     for (size_t i = 0; i < workload->key_count; i++) {
         nk_free(workload->keys[i].records);
     }
+    filler_close(world);
     nk_map_deinit(&workload->views);
     nk_map_deinit(&workload->versions);
     nk_buf_deinit(&workload->order_us);
@@ -113,6 +119,13 @@ uint64_t workload_order(struct sim_workload *workload)
     nk_buf_append(&workload->order_us,
                   nk_bytes_of(&workload->world->now_us, sizeof workload->world->now_us));
     return workload->order_us.size / sizeof(uint64_t);
+}
+
+struct key *workload_key(const struct client *client)
+{
+    struct sim_workload *workload = client->world->workload;
+    return client->errand == ERRAND_FILL ? &workload->fills[client->request.key].key
+                                         : &workload->keys[client->request.key];
 }
 
 void workload_add_record(struct sim_workload *workload, size_t number, const struct record *record)

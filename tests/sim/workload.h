@@ -3,7 +3,9 @@
 /* The inside of the workload: clients that ask, and what is known of the answers.
  *
  *   workload.c  opening, the quiet end, the histories and their check
- *   client.c    one client: what it wants next, its attempts, what an answer means to it
+ *   choice.c    what a client wants next
+ *   client.c    its attempts, and what an answer means to it
+ *   filler.c    keys without rivals, many of them
  *   request.c   requests as bytes, answers as values
  *   session.c   what may be expected of an idempotency key that was used before
  *   watcher.c   subscribers of the cluster view */
@@ -69,6 +71,18 @@ struct key {
     size_t unknown_count; /* of the records */
 };
 
+#define FILLS_MAX        700
+#define FILL_UNKNOWN_MAX 4
+
+/* A key that one client alone writes. */
+struct fill {
+    struct key key;
+    uint64_t value;                     /* last answered or seen; 0: missing */
+    uint64_t index;                     /* the highest version index seen */
+    uint64_t unknown[FILL_UNKNOWN_MAX]; /* written without an answer; 0: deleted */
+    size_t unknown_count;
+};
+
 /* One shard's idempotency table, seen from outside. */
 struct shard_sessions {
     uint64_t begun; /* attempts that may have made an entry */
@@ -92,6 +106,7 @@ enum errand {
     ERRAND_REPEAT,   /* of a finished write, with its old idempotency key */
     ERRAND_MISUSE,   /* another write with an old idempotency key */
     ERRAND_NONSENSE, /* must be refused */
+    ERRAND_FILL,     /* a key that nobody else writes */
 };
 
 struct client;
@@ -122,8 +137,10 @@ struct client {
     struct history_version seen[KEYS_MAX]; /* last version this client saw: for CAS */
 
     /* The quiet end. */
+    bool write_left;  /* one more write is to be served */
     size_t read_next; /* the next key to read; KEYS_MAX: done */
     size_t repeat_next;
+    size_t fill_next; /* the next key of its own to read; FILLS_MAX: done */
 };
 
 struct watcher {
@@ -143,6 +160,8 @@ struct sim_workload {
     struct key keys[KEYS_MAX];
     size_t key_count;
     size_t hot_count; /* keys that half of the operations meet on */
+    struct fill *fills;
+    size_t fill_count; /* 0 in most worlds */
     struct watcher watchers[WATCHERS_MAX];
     size_t watcher_count;
     struct nk_map views;             /* epoch -> hash of the view, + 1 */
@@ -170,7 +189,25 @@ struct sim_workload {
 
 /* The number of an event, in the order of their happening. */
 uint64_t workload_order(struct sim_workload *workload);
+struct key *workload_key(const struct client *client); /* of the client's request */
 void workload_add_record(struct sim_workload *workload, size_t key, const struct record *record);
+
+/* ---- choice.c ---- */
+
+/* Sets the client's errand and request. */
+void choice_make(struct client *client);
+
+/* The same at the quiet end; false: nothing is left to do. */
+bool choice_make_last(struct client *client);
+
+/* ---- filler.c ---- */
+
+void filler_open(struct sim_world *world);
+void filler_close(struct sim_world *world);
+void filler_choose(struct client *client);
+bool filler_choose_last(struct client *client);
+void filler_answered(struct client *client);
+void filler_unanswered(struct client *client);
 
 /* ---- client.c ---- */
 
