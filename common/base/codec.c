@@ -1,15 +1,5 @@
 #include "common/base/codec.h"
 
-size_t nk_varint_size(uint64_t value)
-{
-    size_t size = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        size++;
-    }
-    return size;
-}
-
 size_t nk_put_varint(uint8_t *out, uint64_t value)
 {
     size_t size = 0;

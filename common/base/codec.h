@@ -44,8 +44,7 @@ static inline uint64_t nk_get_u64(const uint8_t *in)
     return (uint64_t)nk_get_u32(in) | (uint64_t)nk_get_u32(in + 4) << 32;
 }
 
-size_t nk_varint_size(uint64_t value);              /* 1..NK_VARINT_BYTES_MAX */
-size_t nk_put_varint(uint8_t *out, uint64_t value); /* returns nk_varint_size(value) */
+size_t nk_put_varint(uint8_t *out, uint64_t value); /* returns 1..NK_VARINT_BYTES_MAX */
 
 struct nk_reader {
     const uint8_t *next;

@@ -43,16 +43,6 @@ void nk_text_add_u64(struct nk_text *text, uint64_t number)
     nk_text_add_bytes(text, nk_bytes_of(digits + at, sizeof digits - at));
 }
 
-void nk_text_add_i64(struct nk_text *text, int64_t number)
-{
-    if (number < 0) {
-        nk_text_add(text, "-");
-        nk_text_add_u64(text, (uint64_t)0 - (uint64_t)number);
-    } else {
-        nk_text_add_u64(text, (uint64_t)number);
-    }
-}
-
 void nk_text_add_hex(struct nk_text *text, uint64_t number, unsigned digits)
 {
     NK_ASSERT(digits >= 1);

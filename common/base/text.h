@@ -18,7 +18,6 @@ void nk_text_init(struct nk_text *text, char *memory, size_t capacity);
 void nk_text_add(struct nk_text *text, const char *string);
 void nk_text_add_bytes(struct nk_text *text, struct nk_bytes bytes); /* as they are */
 void nk_text_add_u64(struct nk_text *text, uint64_t number);
-void nk_text_add_i64(struct nk_text *text, int64_t number);
 void nk_text_add_hex(struct nk_text *text, uint64_t number, unsigned digits); /* zero padded */
 
 /* Printable ASCII as it is, everything else and the backslash as \xNN. */

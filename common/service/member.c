@@ -481,13 +481,6 @@ uint64_t nk_member_tick(struct nk_member *member)
 
 /* ---- What the role says and asks ---- */
 
-void nk_member_set_self(struct nk_member *member, const struct nk_cluster_member *self)
-{
-    member->self = *self;
-    member->confirmed = false;
-    member->send_due_us = 0;
-}
-
 void nk_member_report_shard(struct nk_member *member, const struct nk_cluster_shard *shard)
 {
     struct nk_bytes key = nk_bytes_of(&shard->shard, sizeof shard->shard);

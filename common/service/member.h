@@ -23,9 +23,6 @@ bool nk_member_receive(struct nk_member *member, nk_peer from, enum nk_frame_typ
 /* Sends what is due; returns when it wants to be called again (nk_mono_us clock). */
 uint64_t nk_member_tick(struct nk_member *member);
 
-/* Something about ourselves changed: tell gossip with the next tick. */
-void nk_member_set_self(struct nk_member *member, const struct nk_cluster_member *self);
-
 /* A shard of ours changed its leader or term, or appeared; sent, batched, with the next tick. */
 void nk_member_report_shard(struct nk_member *member, const struct nk_cluster_shard *shard);
 

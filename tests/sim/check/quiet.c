@@ -62,8 +62,12 @@ static bool at_most(struct sim_process *process, const char *name, double limit,
         return true;
     }
     nk_text_add(reason, name);
-    nk_text_add(reason, " is ");
-    nk_text_add_i64(reason, (int64_t)value);
+    if (value < 0) {
+        nk_text_add(reason, " is missing or negative");
+    } else {
+        nk_text_add(reason, " is ");
+        nk_text_add_u64(reason, (uint64_t)value);
+    }
     return false;
 }
 

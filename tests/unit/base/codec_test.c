@@ -43,7 +43,6 @@ Test(base_codec, a_varint_grows_by_one_byte_every_seven_bits)
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         uint8_t out[NK_VARINT_BYTES_MAX];
-        cr_expect_eq(nk_varint_size(cases[i].value), cases[i].size, "case %zu", i);
         cr_expect_eq(nk_put_varint(out, cases[i].value), cases[i].size, "case %zu", i);
         struct nk_reader reader = nk_reader_of(nk_bytes_of(out, cases[i].size));
         cr_expect_eq(nk_read_varint(&reader), cases[i].value, "case %zu", i);
@@ -60,7 +59,7 @@ Test(base_codec, random_varints_read_back)
         uint64_t value = nk_prng_next(&prng) >> nk_prng_below(&prng, 64);
         uint8_t out[NK_VARINT_BYTES_MAX];
         size_t size = nk_put_varint(out, value);
-        cr_assert_eq(size, nk_varint_size(value));
+        cr_assert_leq(size, NK_VARINT_BYTES_MAX);
         struct nk_reader reader = nk_reader_of(nk_bytes_of(out, size));
         cr_assert_eq(nk_read_varint(&reader), value);
         cr_assert_not(reader.failed);

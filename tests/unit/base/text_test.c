@@ -20,15 +20,11 @@ Test(base_text, pieces_are_appended)
     nk_text_add(&text, " ");
     nk_text_add_u64(&text, UINT64_MAX);
     nk_text_add(&text, " ");
-    nk_text_add_i64(&text, INT64_MIN);
-    nk_text_add(&text, " ");
-    nk_text_add_i64(&text, 42);
-    nk_text_add(&text, " ");
     nk_text_add_hex(&text, 0xBEEF, 8);
     nk_text_add(&text, " ");
     nk_text_add_hex(&text, 0xBEEF, 2);
     nk_text_add_bytes(&text, nk_bytes_of(NULL, 0));
-    cr_expect_str_eq(text.data, "n=0 18446744073709551615 -9223372036854775808 42 0000beef ef");
+    cr_expect_str_eq(text.data, "n=0 18446744073709551615 0000beef ef");
     cr_expect_eq(text.size, strlen(text.data));
     cr_expect_not(text.truncated);
 }

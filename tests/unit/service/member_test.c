@@ -555,23 +555,6 @@ Test(service_member, a_new_listen_address_replaces_the_former_subscription)
     leave(&joining);
 }
 
-Test(service_member, a_change_of_oneself_is_registered_with_the_next_tick)
-{
-    struct joining joining;
-    join(&joining, "gateway");
-    settle(&joining, 5);
-    struct nk_cluster_member self = {.node_id = "n1", .session = 1000, .state = NK_MEMBER_ALIVE};
-    (void)snprintf(self.role, sizeof self.role, "gateway");
-    (void)snprintf(self.rpc_address, sizeof self.rpc_address, "new:1");
-    nk_member_set_self(joining.member, &self);
-    (void)tick(&joining);
-    const register_message *message =
-        (const register_message *)stage_sent(&joining.stage, NK_FRAME_REGISTER);
-    cr_assert_not_null(message);
-    cr_expect_str_eq(message->member->rpc_address, "new:1");
-    leave(&joining);
-}
-
 Test(service_member, a_shardhost_reports_even_if_it_has_no_shards)
 {
     struct joining joining;
