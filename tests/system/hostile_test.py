@@ -27,7 +27,8 @@ HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 GOOD_PUT = b"\x0a\x07hostile\x12\x01v"  # key and value
 
-OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "0", "3", "8", "12"
+OK, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED = (
+    "0", "3", "4", "8", "12")
 
 REQUEST_MAX = 2 << 20
 MEMORY_MAX = 512 << 20  # what gRPC may hold in the gateway
@@ -97,6 +98,9 @@ SESSIONS = {
     "a path that is no text": (begin(1, PUT).replace(b"Kv", b"\xff\x01"), UNIMPLEMENTED),
     "a deadline that is no number": (begin(1, PUT, grpc_timeout=b"soon")
                                      + frame(DATA, END_STREAM, 1, message(GOOD_PUT)), OK),
+    "a deadline that has passed on arrival": (begin(1, PUT, grpc_timeout=b"1n")
+                                              + frame(DATA, END_STREAM, 1, message(GOOD_PUT)),
+                                              DEADLINE_EXCEEDED),
     "a reset at once": (call(1, PUT, message(GOOD_PUT)) + frame(RST_STREAM, 0, 1, CANCEL), None),
     "a reset in the message": (call(1, PUT, message(GOOD_PUT)[:6], end=False)
                                + frame(RST_STREAM, 0, 1, CANCEL), None),
