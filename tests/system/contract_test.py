@@ -291,6 +291,19 @@ class Semantics:
                               idempotency_key="k", **fields)
         self.expect_value(self.key(), b"1", version)
 
+    def test_an_idempotency_key_is_known_to_the_shard_of_the_request(self):
+        """Of 1024 shards, "hello" and "hello:1793" are in 309 and "world" is in 752."""
+        first = self.put(b"hello", b"1", idempotency_key="of a shard")
+        for call, fields in ((self.client.put, {"value": b"1"}), (self.client.delete, {})):
+            self.expect_error(Code.INVALID_ARGUMENT, "idempotency", call, key=b"hello:1793",
+                              idempotency_key="of a shard", **fields)
+        self.expect_missing(b"hello:1793")
+        other = self.put(b"world", b"2", idempotency_key="of a shard")
+        self.assertEqual(self.put(b"hello", b"1", idempotency_key="of a shard"), first)
+        self.assertEqual(self.put(b"world", b"2", idempotency_key="of a shard"), other)
+        self.expect_value(b"hello", b"1", first)
+        self.expect_value(b"world", b"2", other)
+
     def test_many_simultaneous_retries_are_one_write(self):
         versions = set()
 

@@ -207,6 +207,19 @@ class Semantics(HttpTest):
         self.expect_error(self.put(self.key(), b"other", "Idempotency-Key: a"), 400,
                           "INVALID_ARGUMENT", "idempotency")
 
+    def test_an_idempotency_key_is_known_to_the_shard_of_the_request(self):
+        """Of 1024 shards, "hello" and "hello:1793" are in 309 and "world" is in 752."""
+        header = "Idempotency-Key: of a shard"
+        first = self.expect_put("hello", b"1", header)
+        self.expect_error(self.put("hello:1793", b"1", header), 400, "INVALID_ARGUMENT",
+                          "idempotency")
+        self.assertEqual(self.get("hello:1793").status, 404)
+        other = self.expect_put("world", b"2", header)
+        self.assertEqual(self.expect_put("hello", b"1", header), first)
+        self.assertEqual(self.expect_put("world", b"2", header), other)
+        self.expect_value("hello", b"1", first)
+        self.expect_value("world", b"2", other)
+
     def test_every_consistency_reads_the_value_and_others_are_refused(self):
         self.expect_put(self.key(), b"value")
         for consistency in CONSISTENCIES:
