@@ -162,36 +162,19 @@ void env_zmq_close(struct env_zmq **zmq_p)
 
 void env_zmq_register(struct env_zmq *zmq, struct nk_registry *metrics)
 {
-    const struct nk_metric received = {
-        .name = "norikv_bus_frames_received_total",
-        .help = "Frames that arrived from other processes.",
-    };
-    const struct nk_metric sent = {
-        .name = "norikv_bus_frames_sent_total",
-        .help = "Frames that were handed over for other processes.",
-    };
-    const struct nk_metric refused = {
-        .name = "norikv_bus_frames_refused_total",
-        .help = "Frames not sent because the partner was away or its queue was full.",
-    };
-    const struct nk_metric malformed = {
-        .name = "norikv_bus_messages_malformed_total",
-        .help = "Messages dropped because they were not one frame.",
-    };
-    const struct nk_metric links = {
-        .name = "norikv_bus_links",
-        .help = "Links to other processes that are wanted.",
-    };
-    const struct nk_metric connected = {
-        .name = "norikv_bus_links_connected",
-        .help = "Talk links that are connected now.",
-    };
-    nk_registry_add_counter(metrics, &received, &zmq->received);
-    nk_registry_add_counter(metrics, &sent, &zmq->sent);
-    nk_registry_add_counter(metrics, &refused, &zmq->refused);
-    nk_registry_add_counter(metrics, &malformed, &zmq->malformed);
-    nk_registry_add_gauge(metrics, &links, &zmq->links_open);
-    nk_registry_add_gauge(metrics, &connected, &zmq->links_connected);
+    nk_registry_counter(metrics, "norikv_bus_frames_received_total",
+                        "Frames that arrived from other processes.", &zmq->received);
+    nk_registry_counter(metrics, "norikv_bus_frames_sent_total",
+                        "Frames that were handed over for other processes.", &zmq->sent);
+    nk_registry_counter(metrics, "norikv_bus_frames_refused_total",
+                        "Frames not sent because the partner was away or its queue was full.",
+                        &zmq->refused);
+    nk_registry_counter(metrics, "norikv_bus_messages_malformed_total",
+                        "Messages dropped because they were not one frame.", &zmq->malformed);
+    nk_registry_gauge(metrics, "norikv_bus_links", "Links to other processes that are wanted.",
+                      &zmq->links_open);
+    nk_registry_gauge(metrics, "norikv_bus_links_connected", "Talk links that are connected now.",
+                      &zmq->links_connected);
 }
 
 /* ---- The slots of nk_net ---- */

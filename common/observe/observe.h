@@ -62,6 +62,15 @@ struct nk_series *nk_registry_add_histogram(struct nk_registry *registry,
                                             const struct nk_metric *metric,
                                             struct nk_histogram *histogram);
 
+/* The usual case in one line: a series without labels, printed as it is counted.  A latency counts
+ * microseconds in nk_latency_bounds_us, which it is given here, and is printed in milliseconds. */
+void nk_registry_counter(struct nk_registry *registry, const char *name, const char *help,
+                         struct nk_counter *counter);
+void nk_registry_gauge(struct nk_registry *registry, const char *name, const char *help,
+                       struct nk_gauge *gauge);
+void nk_registry_latency(struct nk_registry *registry, const char *name, const char *help,
+                         struct nk_histogram *latency);
+
 /* Any thread.  A family without a shown series is not printed. */
 void nk_series_show(struct nk_series *series, bool shown);
 

@@ -15,9 +15,6 @@ struct process_metrics {
     struct nk_gauge open_files_max;
 };
 
-static void add_gauge(struct nk_registry *registry, const char *name, const char *help,
-                      enum nk_metric_scale scale, struct nk_gauge *gauge);
-
 void nk_registry_add_process(struct nk_registry *registry, const struct nk_process *process)
 {
     NK_ASSERT(registry->process == NULL);
@@ -31,17 +28,20 @@ void nk_registry_add_process(struct nk_registry *registry, const struct nk_proce
         .help = "User and system time of all threads.",
         .scale = NK_SCALE_US_AS_SECONDS,
     };
+    struct nk_metric start_time = {
+        .name = "process_start_time_seconds",
+        .help = "Start of the process since 1970-01-01 UTC.",
+        .scale = NK_SCALE_US_AS_SECONDS,
+    };
     nk_registry_add_counter(registry, &cpu, &metrics->cpu_us);
-    add_gauge(registry, "process_resident_memory_bytes", "Memory that is in RAM.", NK_SCALE_ONE,
-              &metrics->resident_bytes);
-    add_gauge(registry, "process_virtual_memory_bytes", "Address space in use.", NK_SCALE_ONE,
-              &metrics->virtual_bytes);
-    add_gauge(registry, "process_start_time_seconds", "Start of the process since 1970-01-01 UTC.",
-              NK_SCALE_US_AS_SECONDS, &metrics->start_time_us);
-    add_gauge(registry, "process_open_fds", "Open file descriptors.", NK_SCALE_ONE,
-              &metrics->open_files);
-    add_gauge(registry, "process_max_fds", "Most file descriptors allowed.", NK_SCALE_ONE,
-              &metrics->open_files_max);
+    nk_registry_gauge(registry, "process_resident_memory_bytes", "Memory that is in RAM.",
+                      &metrics->resident_bytes);
+    nk_registry_gauge(registry, "process_virtual_memory_bytes", "Address space in use.",
+                      &metrics->virtual_bytes);
+    nk_registry_add_gauge(registry, &start_time, &metrics->start_time_us);
+    nk_registry_gauge(registry, "process_open_fds", "Open file descriptors.", &metrics->open_files);
+    nk_registry_gauge(registry, "process_max_fds", "Most file descriptors allowed.",
+                      &metrics->open_files_max);
 }
 
 void nk_registry_add_build_info(struct nk_registry *registry, const char *version, const char *role)
@@ -71,11 +71,4 @@ void process_metrics_refresh(struct nk_registry *registry)
     nk_gauge_set(&metrics->start_time_us, (int64_t)usage.start_time_us);
     nk_gauge_set(&metrics->open_files, (int64_t)usage.open_files);
     nk_gauge_set(&metrics->open_files_max, (int64_t)usage.open_files_max);
-}
-
-static void add_gauge(struct nk_registry *registry, const char *name, const char *help,
-                      enum nk_metric_scale scale, struct nk_gauge *gauge)
-{
-    struct nk_metric metric = {.name = name, .help = help, .scale = scale};
-    nk_registry_add_gauge(registry, &metric, gauge);
 }

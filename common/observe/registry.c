@@ -76,6 +76,28 @@ struct nk_series *nk_registry_add_histogram(struct nk_registry *registry,
     return add_series(registry, metric, METRIC_HISTOGRAM, histogram);
 }
 
+void nk_registry_counter(struct nk_registry *registry, const char *name, const char *help,
+                         struct nk_counter *counter)
+{
+    struct nk_metric metric = {.name = name, .help = help};
+    (void)nk_registry_add_counter(registry, &metric, counter);
+}
+
+void nk_registry_gauge(struct nk_registry *registry, const char *name, const char *help,
+                       struct nk_gauge *gauge)
+{
+    struct nk_metric metric = {.name = name, .help = help};
+    (void)nk_registry_add_gauge(registry, &metric, gauge);
+}
+
+void nk_registry_latency(struct nk_registry *registry, const char *name, const char *help,
+                         struct nk_histogram *latency)
+{
+    struct nk_metric metric = {.name = name, .help = help, .scale = NK_SCALE_US_AS_MS};
+    nk_histogram_init(latency, nk_latency_bounds_us, NK_LATENCY_BOUND_COUNT);
+    (void)nk_registry_add_histogram(registry, &metric, latency);
+}
+
 void nk_series_show(struct nk_series *series, bool shown)
 {
     atomic_store_explicit(&series->shown, shown, memory_order_relaxed);

@@ -112,9 +112,8 @@ void nk_member_open(const struct nk_service_context *context, const struct nk_cl
     nk_list_init(&member->unsent);
     nk_arena_init(&member->arena, 64 * NK_KIB, UPDATE_MEMORY_MAX);
     nk_buf_init(&member->frame);
-    struct nk_metric dropped = {.name = "norikv_member_frames_dropped_total",
-                                .help = "Frames from gossip that made no sense."};
-    (void)nk_registry_add_counter(context->metrics, &dropped, &member->dropped);
+    nk_registry_counter(context->metrics, "norikv_member_frames_dropped_total",
+                        "Frames from gossip that made no sense.", &member->dropped);
     *out_member = member;
 }
 

@@ -40,13 +40,12 @@ static void open_member(struct admin *admin)
 
 static void add_metrics(struct admin *admin)
 {
-    struct nk_metric registered = {.name = "admin_registered",
-                                   .help = "1 while a gossip process keeps our lease."};
-    struct nk_metric dropped = {
-        .name = "admin_frames_dropped_total",
-        .help = "Received frames that were damaged, senseless or out of place."};
-    (void)nk_registry_add_gauge(admin->context->metrics, &registered, &admin->registered);
-    (void)nk_registry_add_counter(admin->context->metrics, &dropped, &admin->dropped);
+    struct nk_registry *registry = admin->context->metrics;
+    nk_registry_gauge(registry, "admin_registered", "1 while a gossip process keeps our lease.",
+                      &admin->registered);
+    nk_registry_counter(registry, "admin_frames_dropped_total",
+                        "Received frames that were damaged, senseless or out of place.",
+                        &admin->dropped);
 }
 
 static void role_deinit(void **role)

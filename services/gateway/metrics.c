@@ -13,8 +13,6 @@ static const char *const outcomes[GATEWAY_OUTCOME_COUNT] = {
 
 static void add_duration(struct nk_registry *registry, struct nk_histogram *histogram,
                          const char *operation, const char *status, const char *result);
-static void add_gauge(struct nk_registry *registry, struct nk_gauge *gauge, const char *name,
-                      const char *help);
 
 void gateway_metrics_init(struct gateway_metrics *metrics, struct nk_registry *registry)
 {
@@ -38,16 +36,17 @@ void gateway_metrics_init(struct gateway_metrics *metrics, struct nk_registry *r
         }
         add_duration(registry, &metrics->failed[op], operations[op], "error", "none");
     }
-    add_gauge(registry, &metrics->epoch, "cluster_view_epoch",
-              "Epoch of the cluster view that this process has.");
-    add_gauge(registry, &metrics->inflight_requests, "gateway_inflight_requests",
-              "Requests accepted and not answered.");
-    add_gauge(registry, &metrics->inflight_bytes, "gateway_inflight_bytes",
-              "Payload of the requests accepted and not answered.");
-    add_gauge(registry, &metrics->watches, "gateway_watches", "Open watches of the cluster view.");
-    struct nk_metric garbage = {.name = "gateway_garbage_frames_total",
-                                .help = "Received frames that made no sense and were dropped."};
-    nk_registry_add_counter(registry, &garbage, &metrics->garbage);
+    nk_registry_gauge(registry, "cluster_view_epoch",
+                      "Epoch of the cluster view that this process has.", &metrics->epoch);
+    nk_registry_gauge(registry, "gateway_inflight_requests", "Requests accepted and not answered.",
+                      &metrics->inflight_requests);
+    nk_registry_gauge(registry, "gateway_inflight_bytes",
+                      "Payload of the requests accepted and not answered.",
+                      &metrics->inflight_bytes);
+    nk_registry_gauge(registry, "gateway_watches", "Open watches of the cluster view.",
+                      &metrics->watches);
+    nk_registry_counter(registry, "gateway_garbage_frames_total",
+                        "Received frames that made no sense and were dropped.", &metrics->garbage);
 }
 
 void gateway_metrics_count(struct gateway_metrics *metrics, const struct gateway_request *request,
@@ -106,11 +105,4 @@ static void add_duration(struct nk_registry *registry, struct nk_histogram *hist
         .labels = {{"operation", operation}, {"status", status}, {"result", result}},
     };
     nk_registry_add_histogram(registry, &metric, histogram);
-}
-
-static void add_gauge(struct nk_registry *registry, struct nk_gauge *gauge, const char *name,
-                      const char *help)
-{
-    struct nk_metric metric = {.name = name, .help = help};
-    nk_registry_add_gauge(registry, &metric, gauge);
 }

@@ -43,28 +43,6 @@ static const uint64_t compaction_bounds_us[] = {
 
 static_assert(NK_COUNT_OF(compaction_bounds_us) <= NK_HISTOGRAM_BUCKETS_MAX, "they fit");
 
-static void add_histogram(struct nk_registry *registry, const char *name, const char *help,
-                          struct nk_histogram *histogram)
-{
-    nk_histogram_init(histogram, nk_latency_bounds_us, NK_LATENCY_BOUND_COUNT);
-    struct nk_metric metric = {.name = name, .help = help, .scale = NK_SCALE_US_AS_MS};
-    (void)nk_registry_add_histogram(registry, &metric, histogram);
-}
-
-static void add_counter(struct nk_registry *registry, const char *name, const char *help,
-                        struct nk_counter *counter)
-{
-    struct nk_metric metric = {.name = name, .help = help};
-    (void)nk_registry_add_counter(registry, &metric, counter);
-}
-
-static void add_gauge(struct nk_registry *registry, const char *name, const char *help,
-                      struct nk_gauge *gauge)
-{
-    struct nk_metric metric = {.name = name, .help = help};
-    (void)nk_registry_add_gauge(registry, &metric, gauge);
-}
-
 static void add_compaction_times(struct nk_registry *registry, struct lsm_stats *lsm)
 {
     for (size_t i = 0; i < 2 * LSM_LEVEL_COUNT; i++) {
@@ -87,44 +65,51 @@ void metrics_open(struct host *host)
     struct nk_registry *registry = host->context->metrics;
     struct lsm_stats *lsm = lsm_engine_stats(host->engine);
     host->meters = meters;
-    add_histogram(registry, "raft_commit_ms", "From a proposal to its commit.", &meters->commit);
-    add_histogram(registry, "raft_apply_ms", "Applying the entries of one commit.", &meters->apply);
-    add_histogram(registry, "read_index_ms", "From a get to its confirmed read point.",
-                  &meters->read_index);
-    add_histogram(registry, "wal_fsync_ms", "One round of the raft log: write and sync.",
-                  &meters->sync);
-    add_counter(registry, "raft_elections_total", "Elections won by this process.",
-                &meters->elections);
-    add_counter(registry, "shardhost_dropped_frames_total", "Frames that made no sense.",
-                &meters->dropped_frames);
-    add_counter(registry, "shardhost_dropped_replies_total",
-                "Answers for gateways that were gone or did not read.", &meters->dropped_replies);
-    add_gauge(registry, "shardhost_pending_requests", "Requests that wait for an answer.",
-              &meters->pending_requests);
-    add_gauge(registry, "shardhost_fenced_shards",
-              "Shards that serve nothing because their data is damaged.", &meters->fenced_shards);
-    add_gauge(registry, "shardhost_pending_bytes",
-              "Bytes of requests that wait and of entries that are not applied.",
-              &meters->pending_bytes);
-    add_gauge(registry, "shardhost_disk_stalled",
-              "1 while a round of the raft log has been running for seconds.",
-              &meters->round_stalled);
-    add_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
-              &meters->disk_free_bytes);
-    add_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
-                &lsm->cache_hits);
-    add_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
-                &lsm->cache_misses);
-    add_gauge(registry, "lsm_block_cache_bytes", "Size of the block cache.", &lsm->cache_bytes);
-    add_counter(registry, "lsm_flushes_total", "Memtables written to tables.", &lsm->flushes);
-    add_counter(registry, "lsm_flushed_bytes_total", "Bytes of tables written by flushes.",
-                &lsm->flushed_bytes);
-    add_counter(registry, "lsm_compactions_total", "Compactions installed.", &lsm->compactions);
-    add_counter(registry, "lsm_compacted_bytes_total", "Bytes of tables written by compactions.",
-                &lsm->compacted_bytes);
-    add_gauge(registry, "lsm_compaction_debt_bytes",
-              "What compaction has to write until every level has its size, about.",
-              &lsm->compaction_debt_bytes);
+    nk_registry_latency(registry, "raft_commit_ms", "From a proposal to its commit.",
+                        &meters->commit);
+    nk_registry_latency(registry, "raft_apply_ms", "Applying the entries of one commit.",
+                        &meters->apply);
+    nk_registry_latency(registry, "read_index_ms", "From a get to its confirmed read point.",
+                        &meters->read_index);
+    nk_registry_latency(registry, "wal_fsync_ms", "One round of the raft log: write and sync.",
+                        &meters->sync);
+    nk_registry_counter(registry, "raft_elections_total", "Elections won by this process.",
+                        &meters->elections);
+    nk_registry_counter(registry, "shardhost_dropped_frames_total", "Frames that made no sense.",
+                        &meters->dropped_frames);
+    nk_registry_counter(registry, "shardhost_dropped_replies_total",
+                        "Answers for gateways that were gone or did not read.",
+                        &meters->dropped_replies);
+    nk_registry_gauge(registry, "shardhost_pending_requests", "Requests that wait for an answer.",
+                      &meters->pending_requests);
+    nk_registry_gauge(registry, "shardhost_fenced_shards",
+                      "Shards that serve nothing because their data is damaged.",
+                      &meters->fenced_shards);
+    nk_registry_gauge(registry, "shardhost_pending_bytes",
+                      "Bytes of requests that wait and of entries that are not applied.",
+                      &meters->pending_bytes);
+    nk_registry_gauge(registry, "shardhost_disk_stalled",
+                      "1 while a round of the raft log has been running for seconds.",
+                      &meters->round_stalled);
+    nk_registry_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
+                      &meters->disk_free_bytes);
+    nk_registry_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
+                        &lsm->cache_hits);
+    nk_registry_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
+                        &lsm->cache_misses);
+    nk_registry_gauge(registry, "lsm_block_cache_bytes", "Size of the block cache.",
+                      &lsm->cache_bytes);
+    nk_registry_counter(registry, "lsm_flushes_total", "Memtables written to tables.",
+                        &lsm->flushes);
+    nk_registry_counter(registry, "lsm_flushed_bytes_total", "Bytes of tables written by flushes.",
+                        &lsm->flushed_bytes);
+    nk_registry_counter(registry, "lsm_compactions_total", "Compactions installed.",
+                        &lsm->compactions);
+    nk_registry_counter(registry, "lsm_compacted_bytes_total",
+                        "Bytes of tables written by compactions.", &lsm->compacted_bytes);
+    nk_registry_gauge(registry, "lsm_compaction_debt_bytes",
+                      "What compaction has to write until every level has its size, about.",
+                      &lsm->compaction_debt_bytes);
     add_compaction_times(registry, lsm);
 }
 
@@ -133,9 +118,10 @@ void metrics_log_open(struct host *host)
 {
     struct nk_registry *registry = host->context->metrics;
     struct raftlog_stats *log = raftlog_stats(host->log);
-    add_counter(registry, "wal_records_total", "Records written to the raft log.", &log->records);
-    add_counter(registry, "wal_bytes_total", "Bytes written to the raft log.", &log->bytes);
-    add_gauge(registry, "wal_segment_count", "Segments of the raft log.", &log->segments);
+    nk_registry_counter(registry, "wal_records_total", "Records written to the raft log.",
+                        &log->records);
+    nk_registry_counter(registry, "wal_bytes_total", "Bytes written to the raft log.", &log->bytes);
+    nk_registry_gauge(registry, "wal_segment_count", "Segments of the raft log.", &log->segments);
 }
 
 void metrics_close(struct host *host)
