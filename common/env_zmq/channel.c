@@ -186,7 +186,8 @@ static int descriptor_of(void *socket)
     return fd;
 }
 
-/* 0, or -1 and errno. */
+/* 0, or -1 and errno.  ZeroMQ signals the descriptor only to a reader that has found nothing:
+ * without the first read, which finds nothing yet, no event would ever be heard of. */
 static int open_monitor(void *context, struct channel *channel)
 {
     char address[48];
@@ -201,7 +202,11 @@ static int open_monitor(void *context, struct channel *channel)
     }
     set_option(channel->monitor, ZMQ_LINGER, 0);
     channel->monitor_fd = descriptor_of(channel->monitor);
-    return zmq_connect(channel->monitor, address);
+    if (zmq_connect(channel->monitor, address) != 0) {
+        return -1;
+    }
+    channel_read_monitor(channel);
+    return 0;
 }
 
 static bool is_bound(const struct channel *channel)
