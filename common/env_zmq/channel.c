@@ -1,11 +1,11 @@
 /* Options of the sockets.  Those that are not obvious, found by trying (README.md has the facts):
- *
- *   no ZMTP heartbeats  libzmq 4.3.4 aborts the process when a consumer with heartbeats falls
- * behind; TCP keepalive and TCP_USER_TIMEOUT find dead machines instead ROUTER_MANDATORY    else
- * frames to a process that has gone vanish without an error IMMEDIATE           else frames to an
- * absent process wait, and are delivered when it is back, long after whoever sent them has given up
- *   MAXMSGSIZE          refuses a declared length before memory is spent on it
- *   LINGER              never the default, which keeps the context alive for ever */
+ *   - no ZMTP heartbeats: libzmq 4.3.4 aborts the process when a consumer with heartbeats falls
+ *     behind; TCP keepalive and TCP_USER_TIMEOUT find dead machines instead;
+ *   - ROUTER_MANDATORY: else frames to a process that has gone vanish without an error;
+ *   - IMMEDIATE: else frames to an absent process wait, and are delivered when it is back, long
+ *     after whoever sent them has given up;
+ *   - MAXMSGSIZE: refuses a declared length before memory is spent on it;
+ *   - LINGER: never the default, which keeps the context alive for ever. */
 
 #include "channel.h"
 

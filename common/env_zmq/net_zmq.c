@@ -1,8 +1,9 @@
 /* struct nk_net over ZeroMQ.
  *
- *   talk    one ROUTER: every process that has a link to us is a pipe of it, told apart by the
- * routing id that ZeroMQ invents for the connection; each gets a peer number links   one DEALER
- * (talk) or SUB (listen) for each link of ours publish one PUB
+ *   - talk: one ROUTER; every process that has a link to us is a pipe of it, told apart by the
+ *     routing id that ZeroMQ invents for the connection; each gets a peer number;
+ *   - links: one DEALER (talk) or SUB (listen) for each link of ours;
+ *   - publish: one PUB.
  *
  * A message is one frame; at the ROUTER the routing id comes before it.  Messages of another shape
  * are dropped and counted: whoever connects can send them.

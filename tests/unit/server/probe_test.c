@@ -4,9 +4,11 @@
 #include <criterion/criterion.h>
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +48,29 @@ static void answer_once(int listener, const char *const *pieces)
     _exit(right ? 0 : 1);
 }
 
+/* A child that answers once; it does not outlive a test that ends early. */
+static pid_t answer_in_child(int listener, const char *const *pieces)
+{
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        answer_once(listener, pieces);
+    }
+    return child;
+}
+
+/* A machine without /etc/hosts, such as a bare chroot, may not know the name. */
+static bool knows_localhost(void)
+{
+    struct addrinfo *found = NULL;
+    bool knows = getaddrinfo("localhost", NULL, NULL, &found) == 0;
+    if (knows) {
+        freeaddrinfo(found);
+    }
+    return knows;
+}
+
 Test(server_probe, ready_is_an_answer_of_200_and_nothing_else)
 {
     static const struct {
@@ -62,11 +87,7 @@ Test(server_probe, ready_is_an_answer_of_200_and_nothing_else)
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         char address[32];
         int listener = listen_somewhere(address, sizeof address);
-        pid_t child = fork();
-        cr_assert_geq(child, 0);
-        if (child == 0) {
-            answer_once(listener, cases[i].pieces);
-        }
+        pid_t child = answer_in_child(listener, cases[i].pieces);
         cr_expect_eq(server_probe_ready(address), cases[i].ready, "case %zu", i);
         int status = -1;
         cr_assert_eq(waitpid(child, &status, 0), child);
@@ -88,16 +109,15 @@ Test(server_probe, who_does_not_answer_is_not_ready)
 
 Test(server_probe, a_name_is_tried_at_all_its_addresses)
 {
+    if (!knows_localhost()) {
+        cr_skip_test("this machine does not know the name localhost");
+    }
     char address[32];
     char named[32];
     int listener = listen_somewhere(address, sizeof address);
     (void)snprintf(named, sizeof named, "localhost%s", strchr(address, ':'));
     static const char *const pieces[] = {"HTTP/1.1 200 OK\r\n\r\n", NULL};
-    pid_t child = fork();
-    cr_assert_geq(child, 0);
-    if (child == 0) {
-        answer_once(listener, pieces);
-    }
+    pid_t child = answer_in_child(listener, pieces);
     cr_expect(server_probe_ready(named));
     cr_assert_eq(waitpid(child, NULL, 0), child);
     (void)close(listener);
@@ -125,7 +145,9 @@ Test(server_probe, an_address_is_free_unless_somebody_listens_there)
     expect_free(address, NK_OK, "");
     expect_free(address, NK_OK, "");
     expect_free("127.0.0.1:0", NK_OK, "");
-    expect_free("localhost:0", NK_OK, "");
+    if (knows_localhost()) {
+        expect_free("localhost:0", NK_OK, "");
+    }
 }
 
 Test(server_probe, an_address_of_somebody_else_is_not_free)
