@@ -281,8 +281,8 @@ class Node(Process):
         super().__init__(directory, *flags, environment=environment)
         self.rpc_port, self.http_port, self.step = 0, 0, 0
         if keep_ports:
-            self.rpc_port = free_port()
-            self.http_port, self.step = free_ports_apart(len(ROLES))
+            self.http_port, self.step = free_ports_apart(len(ROLES) + 1)
+            self.rpc_port = self.http_port + len(ROLES) * self.step
 
     def address_flags(self):
         return ("--rpc-addr", f"127.0.0.1:{self.rpc_port}",
