@@ -41,6 +41,7 @@ void nk_registry_close(struct nk_registry **registry)
             series = next;
         }
         struct family *next = family->next;
+        nk_map_deinit(&family->known);
         nk_free(family->name);
         nk_free(family->help);
         nk_free(family);
@@ -103,16 +104,6 @@ void nk_series_show(struct nk_series *series, bool shown)
     atomic_store_explicit(&series->shown, shown, memory_order_relaxed);
 }
 
-bool family_has(struct family *family, const char *labels)
-{
-    for (struct nk_series *series = family->first; series != NULL; series = series->next) {
-        if (strcmp(series->labels, labels) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static struct nk_series *add_series(struct nk_registry *registry, const struct nk_metric *metric,
                                     enum metric_type type, void *counted)
 {
@@ -121,7 +112,7 @@ static struct nk_series *add_series(struct nk_registry *registry, const struct n
     struct nk_series *series = nk_alloc_zero(1, sizeof *series);
     series->shown = true;
     series->labels = print_labels(metric);
-    NK_INVARIANT(!family_has(family, series->labels));
+    NK_INVARIANT(nk_map_put(&family->known, nk_bytes_of_string(series->labels), series) == NULL);
     switch (type) {
     case METRIC_COUNTER:
         series->counter = counted;

@@ -4,6 +4,7 @@
  * pointer is stored with release order, walkers load with acquire order, and nothing is unlinked
  * before nk_registry_close. */
 
+#include "common/base/map.h"
 #include "common/observe/observe.h"
 
 enum metric_type {
@@ -32,6 +33,7 @@ struct family {
     enum nk_metric_scale scale;
     _Atomic(struct nk_series *) first;
     struct nk_series *last; /* of the adding thread */
+    struct nk_map known;    /* for an invariant: the labels of all series; of the adding thread */
 };
 
 struct process_metrics;
@@ -45,6 +47,3 @@ struct nk_registry {
 
 /* Reads the numbers of the process into its metrics; nothing without nk_registry_add_process. */
 void process_metrics_refresh(struct nk_registry *registry);
-
-/* For an invariant: looks at every series of the family. */
-bool family_has(struct family *family, const char *labels);

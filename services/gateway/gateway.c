@@ -427,7 +427,7 @@ static void probe_done(struct gateway_request *request)
 {
     struct gateway *gateway = NK_CONTAINER_OF(request, struct gateway, probe);
     gateway->probe_running = false;
-    gateway_report_shard0(&gateway->report, request->err == NK_OK);
+    gateway_report_shard0(&gateway->report, request->err);
 }
 
 /* ---- Between the threads ---- */

@@ -36,11 +36,15 @@ void gateway_report_follow(struct gateway_report *report, const struct nk_cluste
     report->changed = true;
 }
 
-void gateway_report_shard0(struct gateway_report *report, bool answers)
+void gateway_report_shard0(struct gateway_report *report, enum nk_err err)
 {
+    bool answers = err == NK_OK;
+    bool fenced = err == NK_FENCED;
     nk_health_set_shard0(report->health, answers);
-    report->changed = report->changed || report->shard0 != answers;
+    report->changed =
+        report->changed || report->shard0 != answers || report->shard0_fenced != fenced;
     report->shard0 = answers;
+    report->shard0_fenced = fenced;
 }
 
 void gateway_report_stop(struct gateway_report *report)
@@ -63,7 +67,7 @@ void gateway_report_show(struct gateway_report *report, bool registered)
         nk_health_set(report->health, NK_UNHEALTHY, missing);
     } else if (!registered) {
         nk_health_set(report->health, NK_DEGRADED, "no-gossip");
-    } else if (!report->whole) {
+    } else if (!report->whole || report->shard0_fenced) {
         nk_health_set(report->health, NK_DEGRADED, "cluster-not-whole");
     } else {
         nk_health_set(report->health, NK_HEALTHY, "");
@@ -79,7 +83,7 @@ static const char *missing_of(const struct gateway_report *report)
     if (!report->has_shardhost) {
         return "no-shardhost";
     }
-    return report->shard0 ? "" : "shard-0";
+    return report->shard0 || report->shard0_fenced ? "" : "shard-0";
 }
 
 /* True: the shard has its leader and all its replicas. */
