@@ -25,12 +25,11 @@
 #include "spawn_posix.h"
 #include "supervise.h"
 
-#define LOOK_FIRST_MS   ((uint64_t)10)
-#define LOOK_MAX_MS     ((uint64_t)500)
-#define SLOW_MS         ((uint64_t)10000) /* then a child that is not ready is worth a line */
-#define TEXT_BYTES_MAX  1536
-#define RUN_FILE_MAX    ((size_t)4096)
-#define SIGNAL_CODE_MIN 128 /* server_reap */
+#define LOOK_FIRST_MS  ((uint64_t)10)
+#define LOOK_MAX_MS    ((uint64_t)500)
+#define SLOW_MS        ((uint64_t)10000) /* then a child that is not ready is worth a line */
+#define TEXT_BYTES_MAX 1536
+#define RUN_FILE_MAX   ((size_t)4096)
 
 struct child {
     /* Constant after open. */
@@ -277,8 +276,8 @@ static void ended(struct children *children, enum supervise_child which, int cod
     struct child *child = &children->all[which];
     const struct nk_log *log = &children->options.log;
     struct nk_log_field role = NK_LOG_TEXT("role", child->role);
-    struct nk_log_field how = code > SIGNAL_CODE_MIN
-                                  ? NK_LOG_NUMBER("signal", code - SIGNAL_CODE_MIN)
+    struct nk_log_field how = code > SUPERVISE_SIGNALLED
+                                  ? NK_LOG_NUMBER("signal", code - SUPERVISE_SIGNALLED)
                                   : NK_LOG_NUMBER("exit_code", code);
     struct server_run_file file;
     if (child->pid > 0 && read_run_file(children, child, &file)) {

@@ -1,5 +1,6 @@
 #include "supervise.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "common/base/assert.h"
@@ -93,6 +94,20 @@ static void begin_stop(struct supervise *supervise, int exit_code, uint64_t now_
     }
 }
 
+/* Also by a signal that asks for an order: it came before the child could listen. */
+static bool in_order(int exit_code)
+{
+    return exit_code == 0 || exit_code == SUPERVISE_SIGNALLED + SIGTERM ||
+           exit_code == SUPERVISE_SIGNALLED + SIGINT || exit_code == SUPERVISE_SIGNALLED + SIGHUP;
+}
+
+static void fail(struct supervise *supervise)
+{
+    if (supervise->exit_code == 0) {
+        supervise->exit_code = SUPERVISE_EXIT_FAILURE;
+    }
+}
+
 enum supervise_verdict supervise_ended(struct supervise *supervise, enum supervise_child child,
                                        int exit_code, uint64_t now_ms)
 {
@@ -102,6 +117,9 @@ enum supervise_verdict supervise_ended(struct supervise *supervise, enum supervi
     process->ready = false;
     if (supervise->stopping) {
         process->state = SUPERVISE_GONE;
+        if (!in_order(exit_code)) {
+            fail(supervise); /* its own line says why: writes may be lost */
+        }
         return SUPERVISE_EXPECTED;
     }
     NK_ASSERT(process->state == SUPERVISE_RUNNING);
@@ -141,9 +159,7 @@ static struct supervise_action next_kill(struct supervise *supervise)
         if (process->state == SUPERVISE_RUNNING || process->state == SUPERVISE_ENDING) {
             process->state = SUPERVISE_KILLED;
             supervise->forced = true;
-            if (supervise->exit_code == 0) {
-                supervise->exit_code = SUPERVISE_EXIT_FAILURE;
-            }
+            fail(supervise);
             return action_of(SUPERVISE_KILL, (enum supervise_child)i);
         }
     }

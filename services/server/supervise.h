@@ -8,7 +8,8 @@
  *   give up a child says that the configuration is wrong (78), or has ended
  *           SUPERVISE_ATTEMPTS times in a row without ever having been ready
  *   stop    gateway (it drains), shardhost, admin, gossip: each when the one before has ended or
- *           has had its time; whatever is left after 10 s is killed */
+ *           has had its time; whatever is left after 10 s is killed.  One that does not end in
+ *           order makes the server's code 1 */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +24,8 @@ enum supervise_child { /* in the order of their start */
 };
 
 #define SUPERVISE_EXIT_FAILURE     1
-#define SUPERVISE_EXIT_CONFIG      78 /* EX_CONFIG of sysexits.h */
+#define SUPERVISE_EXIT_CONFIG      78  /* EX_CONFIG of sysexits.h */
+#define SUPERVISE_SIGNALLED        128 /* and the signal's number: ended by it */
 #define SUPERVISE_ATTEMPTS         5
 
 #define SUPERVISE_BACKOFF_FIRST_MS ((uint64_t)100)
@@ -83,7 +85,7 @@ void supervise_serving(struct supervise *supervise, enum supervise_child child);
 void supervise_ready(struct supervise *supervise, enum supervise_child child);
 
 enum supervise_verdict {
-    SUPERVISE_EXPECTED,   /* it was told to end */
+    SUPERVISE_EXPECTED,   /* everything stops */
     SUPERVISE_RESTART,    /* it will be started again, at children[child].due_ms */
     SUPERVISE_BAD_CONFIG, /* the server stops with SUPERVISE_EXIT_CONFIG */
     SUPERVISE_HOPELESS,   /* the server stops with SUPERVISE_EXIT_FAILURE */

@@ -259,21 +259,39 @@ Test(supervise, a_child_that_waits_for_its_restart_is_not_started_by_a_stop)
     expect_nothing_until(&policy, START_MS, START_MS + SUPERVISE_STOP_STEP_MS);
 }
 
-Test(supervise, how_a_child_ends_during_a_stop_does_not_matter)
+/* How a child ends changes nothing about the order of a stop, but the server's code. */
+Test(supervise, a_child_that_fails_during_a_stop_makes_the_code_1)
 {
-    struct supervise policy;
-    bring_up(&policy);
-    supervise_stop(&policy, START_MS);
-    expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_GATEWAY);
-    /* Told and not told: a service manager may tell everybody at once. */
-    cr_expect_eq(supervise_ended(&policy, SUPERVISE_GATEWAY, 78, START_MS), SUPERVISE_EXPECTED);
-    cr_expect_eq(supervise_ended(&policy, SUPERVISE_SHARDHOST, 1, START_MS), SUPERVISE_EXPECTED);
-    expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_ADMIN);
-    cr_expect_eq(supervise_ended(&policy, SUPERVISE_ADMIN, 0, START_MS), SUPERVISE_EXPECTED);
-    expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_GOSSIP);
-    cr_expect_eq(supervise_ended(&policy, SUPERVISE_GOSSIP, 0, START_MS), SUPERVISE_EXPECTED);
-    expect_action(&policy, START_MS, SUPERVISE_DONE, SUPERVISE_GOSSIP);
-    cr_expect_eq(policy.exit_code, 0);
+    static const struct {
+        int gateway; /* told and not told: a service manager may tell everybody at once */
+        int shardhost;
+        int exit_code;
+    } cases[] = {
+        {0, 0, 0},
+        {0, 1, 1},
+        {1, 0, 1},
+        {78, 0, 1},
+        {128 + SIGTERM, 128 + SIGINT, 0}, /* before it could listen */
+        {0, 128 + SIGHUP, 0},
+        {0, 128 + SIGABRT, 1},
+        {128 + SIGKILL, 0, 1},
+    };
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        struct supervise policy;
+        bring_up(&policy);
+        supervise_stop(&policy, START_MS);
+        expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_GATEWAY);
+        cr_expect_eq(supervise_ended(&policy, SUPERVISE_GATEWAY, cases[i].gateway, START_MS),
+                     SUPERVISE_EXPECTED);
+        cr_expect_eq(supervise_ended(&policy, SUPERVISE_SHARDHOST, cases[i].shardhost, START_MS),
+                     SUPERVISE_EXPECTED);
+        expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_ADMIN);
+        cr_expect_eq(supervise_ended(&policy, SUPERVISE_ADMIN, 0, START_MS), SUPERVISE_EXPECTED);
+        expect_action(&policy, START_MS, SUPERVISE_TERMINATE, SUPERVISE_GOSSIP);
+        cr_expect_eq(supervise_ended(&policy, SUPERVISE_GOSSIP, 0, START_MS), SUPERVISE_EXPECTED);
+        expect_action(&policy, START_MS, SUPERVISE_DONE, SUPERVISE_GOSSIP);
+        cr_expect_eq(policy.exit_code, cases[i].exit_code, "case %zu", i);
+    }
 }
 
 Test(supervise, the_end_of_a_child_that_does_not_run_is_a_programmer_error, .signal = SIGABRT)
