@@ -18,11 +18,12 @@
 #include "common/base/hash.h"
 #include "common/base/plant.h"
 #include "services/shardhost/shardhost.h"
+#include "services/shardhost/watch.h"
 
 #define HOUSEKEEPING_US      NK_US_PER_SEC
 #define ROUND_RETRY_US       NK_US_PER_SEC       /* after a full disk */
-#define ROUND_STALLED_US     (5 * NK_US_PER_SEC) /* no disk that works takes so long */
-#define STOP_ROUND_US        (3 * NK_US_PER_SEC) /* what an ordered stop gives the last round */
+#define STALLED_US           (5 * NK_US_PER_SEC) /* no disk that works takes so long */
+#define STOP_US              (3 * NK_US_PER_SEC) /* what an ordered stop gives the disk */
 #define TABLES_PART_OF_FILES 2
 #define WORK_SLICES          4 /* in a table: so often a flush can come in between */
 
@@ -140,6 +141,16 @@ static void mind_disk(struct host *host)
 
 /* ---- Rounds of the log ---- */
 
+enum nk_err host_log_refusal(const struct host *host, const char **out_message)
+{
+    if (host->round_no_space) { /* also while the write is tried again */
+        *out_message = "DISK_FULL";
+        return NK_NO_SPACE;
+    }
+    *out_message = "OVERLOADED: the disk does not keep up";
+    return host->round_stalled || host->round_retry_us != 0 ? NK_BUSY : NK_OK;
+}
+
 bool host_round_full(const struct host *host)
 {
     return raftlog_staged_bytes(host->log) >= NK_SHARDHOST_ROUND_BYTES_MAX;
@@ -233,15 +244,20 @@ static void begin_round(struct host *host)
     shard_serve_held(host);
 }
 
+static bool log_written(const struct host *host)
+{
+    return !host->round_running && raftlog_staged_bytes(host->log) == 0;
+}
+
 /* A disk that hangs says nothing: only the clock tells. */
 static void mind_round(struct host *host, uint64_t now_us)
 {
     if (!host->round_running || host->round_stalled || host->round_retry_us != 0 ||
-        now_us < host->round_started_us + ROUND_STALLED_US) { /* it may be younger than this tick */
+        now_us < host->round_started_us + STALLED_US) { /* it may be younger than this tick */
         return;
     }
     host->round_stalled = true;
-    metrics_round_stalled(host);
+    metrics_stalled(host);
     nk_log_error(&host->env->log, "shardhost", "disk stalled: a round of the log does not end",
                  NK_LOG_NUMBER("running_ms", (now_us - host->round_started_us) / NK_US_PER_MS),
                  NK_LOG_NUMBER("round_bytes", host->round_bytes));
@@ -253,26 +269,70 @@ static void end_stall(struct host *host)
         return;
     }
     host->round_stalled = false;
-    metrics_round_stalled(host);
+    metrics_stalled(host);
     nk_log_warn(
         &host->env->log, "shardhost", "disk answers again: the round of the log has ended",
         NK_LOG_NUMBER("took_ms", (host_now_us(host) - host->round_started_us) / NK_US_PER_MS));
 }
 
-/* An ordered stop waits for the log, but not for a disk that takes nothing: nobody was told that
- * what is lost then was kept. */
-static void mind_stop(struct host *host, uint64_t now_us)
+/* A call for the tables may hang as well, of a flush, a compaction or a read.  The jobs themselves
+ * are not measured: one with much to do may take long. */
+static void mind_calls(struct host *host, uint64_t now_us)
 {
-    if (!host->stopping || host->fault != NK_OK || now_us < host->stop_us + STOP_ROUND_US ||
-        (!host->round_running && raftlog_staged_bytes(host->log) == 0)) {
+    const char *call;
+    uint64_t since_us = watch_oldest_us(host->watch, &call);
+    bool stalled = since_us != 0 && now_us >= since_us + STALLED_US;
+    if (stalled == (host->call_stalled_us != 0)) {
         return;
     }
+    uint64_t began_us = stalled ? since_us : host->call_stalled_us;
+    host->call_stalled_us = stalled ? since_us : 0;
+    metrics_stalled(host);
+    uint64_t ms = (now_us - began_us) / NK_US_PER_MS;
+    if (stalled) {
+        nk_log_error(&host->env->log, "shardhost",
+                     "disk stalled: a call for the tables does not end", NK_LOG_TEXT("call", call),
+                     NK_LOG_NUMBER("running_ms", ms));
+    } else {
+        nk_log_warn(&host->env->log, "shardhost",
+                    "disk answers again: no call for the tables hangs any more",
+                    NK_LOG_NUMBER("after_ms", ms));
+    }
+}
+
+/* Nobody was told that what is lost then was kept. */
+static void give_up_log(struct host *host)
+{
     bool full = host->round_no_space;
     host->fault = full ? NK_NO_SPACE : NK_TIMEOUT;
     (void)snprintf(host->fault_reason, sizeof host->fault_reason,
                    "the raft log could not be written within %u s of the stop: the disk %s; writes "
                    "that were not answered may be lost",
-                   (unsigned)(STOP_ROUND_US / NK_US_PER_SEC), full ? "is full" : "hangs");
+                   (unsigned)(STOP_US / NK_US_PER_SEC), full ? "is full" : "hangs");
+}
+
+/* An ordered stop waits for the disk, but not for one that takes nothing.  Without the log the
+ * process fails; what a read or a flush does not finish costs nothing. */
+static void mind_stop(struct host *host, uint64_t now_us)
+{
+    if (!host->stopping || host->fault != NK_OK || host->stop_over ||
+        now_us < host->stop_us + STOP_US) {
+        return;
+    }
+    if (!log_written(host)) {
+        give_up_log(host);
+        return;
+    }
+    host->stop_over = true;
+    if (host->jobs_running > 0) {
+        const char *call;
+        uint64_t since_us = watch_oldest_us(host->watch, &call);
+        uint64_t running_us = since_us != 0 && since_us < now_us ? now_us - since_us : 0;
+        nk_log_warn(&host->env->log, "shardhost",
+                    "the stop waits no longer for reads, flushes and compactions",
+                    NK_LOG_NUMBER("jobs", host->jobs_running), NK_LOG_TEXT("call", call),
+                    NK_LOG_NUMBER("running_ms", running_us / NK_US_PER_MS));
+    }
 }
 
 static void round_done(struct nk_job *job)
@@ -346,7 +406,7 @@ static void work_done(struct nk_job *job)
 static void begin_work(struct host *host)
 {
     struct lsm_db *db;
-    while (host->fault == NK_OK &&
+    while (host->fault == NK_OK && !host->stopping &&
            (db = lsm_engine_pick(host->engine, host_now_us(host))) != NULL) {
         struct shard *shard = lsm_user(db);
         struct work *work = nk_alloc_zero(1, sizeof *work);
@@ -422,7 +482,7 @@ static void mind_health(struct host *host)
         nk_health_set(health, NK_UNHEALTHY, "failed");
     } else if (host->fenced_count > 0) {
         nk_health_set(health, NK_DEGRADED, "shard-fenced"); /* first: it does not end by itself */
-    } else if (host->round_stalled) {
+    } else if (host->round_stalled || host->call_stalled_us != 0) {
         nk_health_set(health, NK_DEGRADED, "disk-stalled");
     } else if (host->disk_full) {
         nk_health_set(health, NK_DEGRADED, "disk-full");
@@ -453,12 +513,16 @@ static uint64_t role_tick(void *role)
     begin_work(host);
     begin_round(host);
     mind_round(host, now_us);
+    mind_calls(host, now_us);
     mind_stop(host, now_us);
     wire_flush(host);
     mind_health(host);
     uint64_t next_us = nk_member_tick(host->member);
     next_us = nk_min_u64(next_us, host->minded_us + HOUSEKEEPING_US);
     next_us = nk_min_u64(next_us, lsm_engine_next_us(host->engine));
+    if (host->stopping && !host->stop_over) {
+        next_us = nk_min_u64(next_us, host->stop_us + STOP_US);
+    }
     if (nk_heap_peek(&host->timers) != NULL) {
         next_us = nk_min_u64(next_us, nk_heap_peek(&host->timers)->order);
     }
@@ -518,6 +582,7 @@ static void role_deinit(void **role)
     if (host->engine != NULL) {
         lsm_engine_close(&host->engine);
     }
+    watch_close(&host->watch);
     nk_member_close(&host->member);
     metrics_close(host);
     wire_deinit(host);
@@ -581,7 +646,8 @@ static enum nk_err role_init(const struct nk_service_context *context, void **ou
                                        ? config->lsm.max_background_jobs
                                        : context->env->worker.background_threads,
         };
-        lsm_engine_open(&context->env->fs, &options, &host->engine);
+        watch_open(&context->env->fs, &context->env->clock, &host->watch);
+        lsm_engine_open(watch_fs(host->watch), &options, &host->engine);
         metrics_open(host);
         open_member(host);
         err = recovery_run(host, reason);
@@ -607,7 +673,7 @@ static void role_stop(void *role)
 static bool role_stopped(void *role)
 {
     struct host *host = role;
-    return host->jobs_running == 0 && !host->round_running && raftlog_staged_bytes(host->log) == 0;
+    return log_written(host) && (host->jobs_running == 0 || host->stop_over);
 }
 
 const struct nk_role_ops shardhost_role_ops = {

@@ -8,6 +8,7 @@
  *   reads.c     gets: lease, read index, expiry, the way to the disk
  *   wire.c      frames in, replies out
  *   metrics.c   what the role says about itself
+ *   watch.c     the calls to the disk that are under way
  *
  * One loop thread owns everything here.  Worker threads see only the job they run: the running
  * round of the raft log, slices of lsm_work, reads with their snapshots. */
@@ -26,6 +27,7 @@
 
 struct host;
 struct shard;
+struct watch;
 
 /* Where an answer goes. */
 struct caller {
@@ -81,6 +83,7 @@ struct shard {
     size_t entry_bytes;        /* in raft and not applied; part of host->entry_bytes */
     size_t readers;            /* read jobs under way */
     struct nk_list link;       /* host->shards */
+    raft_index clock_index;    /* the CLOCK under way, for which gets wait; 0: none */
     uint64_t proposed_at_us;   /* oldest proposal not committed, 0: none; for raft_commit_ms */
     struct shard_meters *meters;
 };
@@ -123,10 +126,12 @@ struct host {
     enum nk_err round_err;
     uint64_t round_started_us;
     bool round_running;
-    uint64_t round_retry_us; /* after a full disk; 0: none */
-    bool round_stalled;      /* it has run for so long that the disk seems to hang */
-    size_t round_bytes;      /* of the running round */
-    struct shard_list dirty; /* have records in the next round */
+    uint64_t round_retry_us;  /* after a full disk; 0: none */
+    bool round_stalled;       /* it has run for so long that the disk seems to hang */
+    size_t round_bytes;       /* of the running round */
+    struct watch *watch;      /* the files of the trees, watched */
+    uint64_t call_stalled_us; /* when one of their calls began that hangs; 0: none does */
+    struct shard_list dirty;  /* have records in the next round */
     struct shard_list in_round;
     struct nk_list held; /* writes for which the next round has no room, in order of arrival */
 
@@ -147,6 +152,7 @@ struct host {
     uint64_t minded_us;    /* last housekeeping */
     bool stopping;
     uint64_t stop_us; /* when that began */
+    bool stop_over;   /* it waits no longer for jobs, only for the log */
     enum nk_err fault;
     char fault_reason[256];
 
@@ -184,6 +190,10 @@ uint64_t host_now_us(const struct host *host);
 /* Bytes of requests that wait, of entries not applied, and of their copies on the way to the log:
  * what NK_SHARDHOST_BYTES_MAX bounds. */
 size_t host_bytes(const struct host *host);
+
+/* Why nothing that needs the log should be begun now: NK_OK, or what to answer at once.
+ * NK_NO_SPACE: a round finds no room on the disk, and is tried again; NK_BUSY: one hangs. */
+NK_MUST_CHECK enum nk_err host_log_refusal(const struct host *host, const char **out_message);
 
 /* The next round of the log takes no more: writes are held until it begins. */
 bool host_round_full(const struct host *host);
@@ -241,6 +251,12 @@ enum nk_err shard_step(struct shard *shard, const struct raft_event *event,
 NK_MUST_CHECK enum nk_err shard_propose(struct shard *shard, enum kv_op op, struct nk_bytes request,
                                         struct pending *pending);
 
+/* Makes `pending` wait until a CLOCK has moved log time: one at a time is under way, and all who
+ * want one share it.  It may be older than the wish; who finds it so afterwards asks again.
+ * NK_NO_SPACE, NK_BUSY, NK_NOT_LEADER: the pending is untouched; *out_message is what to answer. */
+NK_MUST_CHECK enum nk_err shard_await_clock(struct shard *shard, struct pending *pending,
+                                            const char **out_message);
+
 /* Makes `pending` wait until `index` has been applied. */
 void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index index);
 
@@ -288,7 +304,7 @@ void metrics_shard_close(struct shard *shard);
 void metrics_shard_update(struct shard *shard, const struct raft_status *status);
 void metrics_round(struct host *host, uint64_t took_us);
 void metrics_fenced(struct shard *shard);
-void metrics_round_stalled(struct host *host);
+void metrics_stalled(struct host *host);
 void metrics_elected(struct shard *shard);
 void metrics_committed(struct shard *shard, uint64_t took_us);
 void metrics_applied(struct host *host, uint64_t took_us);

@@ -25,7 +25,7 @@ struct host_meters {
     struct nk_gauge pending_requests;
     struct nk_gauge fenced_shards;
     struct nk_gauge pending_bytes;
-    struct nk_gauge round_stalled;
+    struct nk_gauge stalled;
     struct nk_histogram commit;
     struct nk_histogram apply;
     struct nk_histogram read_index;
@@ -89,8 +89,9 @@ void metrics_open(struct host *host)
                       "Bytes of requests that wait and of entries that are not applied.",
                       &meters->pending_bytes);
     nk_registry_gauge(registry, "shardhost_disk_stalled",
-                      "1 while a round of the raft log has been running for seconds.",
-                      &meters->round_stalled);
+                      "1 while a round of the raft log or a call for a table has been running for "
+                      "seconds.",
+                      &meters->stalled);
     nk_registry_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
                       &meters->disk_free_bytes);
     nk_registry_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
@@ -204,9 +205,9 @@ void metrics_round(struct host *host, uint64_t took_us)
     nk_histogram_observe(&host->meters->sync, took_us);
 }
 
-void metrics_round_stalled(struct host *host)
+void metrics_stalled(struct host *host)
 {
-    nk_gauge_set(&host->meters->round_stalled, host->round_stalled);
+    nk_gauge_set(&host->meters->stalled, host->round_stalled || host->call_stalled_us != 0);
 }
 
 void metrics_committed(struct shard *shard, uint64_t took_us)

@@ -10,7 +10,8 @@
  *
  * Expiry: log time decides (kv.h).  A value that is alive in log time but past its time by this
  * leader's clock is not served either way: a CLOCK command moves log time first, and the get is
- * served after it.  So no later reader, at whatever leader and clock, can see the key again. */
+ * looked up again after it.  So no later reader, at whatever leader and clock, can see the key
+ * again.  All gets of a shard share the CLOCK that is under way. */
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -74,14 +75,13 @@ static void finish(struct shard *shard, struct pending **pending, enum nk_err er
             pending_free(host, pending);
             return;
         }
-        err = shard_propose(shard, KV_OP_CLOCK, nk_bytes_of(NULL, 0), *pending);
+        const char *message;
+        err = shard_await_clock(shard, *pending, &message);
         if (err == NK_OK) {
             *pending = NULL;
             return;
         }
-        wire_reply(host, caller, err == NK_BUSY ? NK_BUSY : NK_NOT_LEADER,
-                   err == NK_BUSY ? "OVERLOADED: too many writes wait in this shard" : "NOT_LEADER",
-                   NULL);
+        wire_reply(host, caller, err, message, NULL);
     } else {
         reply_value(shard, caller, value, bytes);
     }

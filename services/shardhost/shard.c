@@ -264,6 +264,9 @@ static void stage(struct shard *shard, const struct raft_ready *ready)
 static void serve_applied(struct shard *shard, const struct raft_entry *entry,
                           const struct kv_result *result)
 {
+    if (entry->index >= shard->clock_index) {
+        shard->clock_index = 0;
+    }
     while (!nk_list_empty(&shard->proposed)) {
         struct pending *pending = pending_of(shard->proposed.next);
         if (pending->index > entry->index) {
@@ -435,6 +438,30 @@ enum nk_err shard_propose(struct shard *shard, enum kv_op op, struct nk_bytes re
     return NK_OK;
 }
 
+enum nk_err shard_await_clock(struct shard *shard, struct pending *pending,
+                              const char **out_message)
+{
+    /* That the round is full does not matter: one CLOCK of each shard is little. */
+    enum nk_err err = host_log_refusal(shard->host, out_message);
+    if (err != NK_OK) {
+        return err;
+    }
+    if (shard->clock_index != 0) {
+        shard_wait_applied(shard, pending, shard->clock_index);
+        return NK_OK;
+    }
+    err = shard_propose(shard, KV_OP_CLOCK, nk_bytes_of(NULL, 0), pending);
+    if (err == NK_OK) {
+        shard->clock_index = pending->index;
+    } else if (err == NK_BUSY) {
+        *out_message = "OVERLOADED: too many writes wait in this shard";
+    } else {
+        err = NK_NOT_LEADER;
+        *out_message = "NOT_LEADER";
+    }
+    return err;
+}
+
 void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index index)
 {
     NK_ASSERT(index > 0);
@@ -465,13 +492,18 @@ static void propose_write(struct shard *shard, struct caller caller,
         wire_reply(host, caller, NK_NO_SPACE, "DISK_FULL", NULL);
         return;
     }
-    if (lsm_write_wait_us(shard->db, host_now_us(host)) > WRITE_WAIT_US_MAX ||
-        host->round_retry_us != 0 || host->round_stalled) {
+    const char *message;
+    enum nk_err err = host_log_refusal(host, &message);
+    if (err != NK_OK) {
+        wire_reply(host, caller, err, message, NULL);
+        return;
+    }
+    if (lsm_write_wait_us(shard->db, host_now_us(host)) > WRITE_WAIT_US_MAX) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: the disk does not keep up", NULL);
         return;
     }
     struct pending *pending = pending_new(host, caller, op, deadline_us, nk_bytes_of(NULL, 0));
-    enum nk_err err = shard_propose(shard, command, request, pending);
+    err = shard_propose(shard, command, request, pending);
     if (err == NK_BUSY) {
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: too many writes wait in this shard", NULL);
         pending_free(host, &pending);
@@ -487,7 +519,9 @@ static void serve_write(struct shard *shard, struct caller caller, Norikv__Inter
                         uint64_t deadline_us, struct nk_bytes request)
 {
     struct host *host = shard->host;
-    if (host->round_stalled || (nk_list_empty(&host->held) && !host_round_full(host))) {
+    const char *message;
+    if (host_log_refusal(host, &message) != NK_OK ||
+        (nk_list_empty(&host->held) && !host_round_full(host))) {
         propose_write(shard, caller, op, deadline_us, request);
         return;
     }
@@ -566,6 +600,12 @@ void shard_request(struct shard *shard, struct caller caller,
             struct pending *pending = pending_new(host, caller, request->op, deadline_us, bytes);
             reads_serve(shard, &pending);
         }
+        return;
+    }
+    const char *message;
+    enum nk_err err = host_log_refusal(host, &message);
+    if (err != NK_OK) { /* nobody can win an election that the log does not take */
+        wire_reply(host, caller, err, message, NULL);
         return;
     }
     struct pending *pending = pending_new(host, caller, request->op, deadline_us, bytes);

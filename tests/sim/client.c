@@ -360,7 +360,9 @@ static bool may_be_answered(const struct client *client, const struct attempt *a
     case NK_FENCED: /* whether it had to be is judged where it says so (process.c) */
         return true;
     case NK_NO_SPACE:
-        return is_write(request) && request->kind != HISTORY_DELETE;
+        /* What needs no more than the log is refused so only if the disk has really been full. */
+        return (is_write(request) && request->kind != HISTORY_DELETE) ||
+               sim_fs_space_faults(client->world->fs) > 0;
     case NK_TIMEOUT:
         return is_write(request);
     case NK_CANCELLED:

@@ -320,6 +320,46 @@ class LifeCycle(unittest.TestCase):
                    if line["message"] == "a child process has stopped"]
         self.assertEqual(stopped, ["gateway", "shardhost", "admin", "gossip"] * 3)
 
+    def test_a_stop_that_may_lose_writes_ends_with_1_and_says_so(self):
+        """A log that a full disk does not take; what was answered is there afterwards."""
+        directory = harness.make_directory(self.id().rsplit(".", 1)[-1])
+        data_dir = directory / "data"
+        data_dir.mkdir()
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(data_dir)],
+                               capture_output=True, check=False)
+        if mount.returncode != 0:
+            raise unittest.SkipTest("no right to mount")
+        self.addCleanup(subprocess.run, ["umount", str(data_dir)], check=True)
+        node = harness.Node(directory, "--set", "disk.reserve_bytes=0")
+        self.addCleanup(node.kill)
+        node.start()
+        self.put_and_get(node)
+        fill = data_dir / "fill"
+        with open(fill, "wb", buffering=0) as file, self.assertRaises(OSError):
+            while True:
+                file.write(bytes(4096))
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            with self.assertRaises(grpc.RpcError):  # until a round finds no room
+                while True:
+                    client.put(timeout=5, key=b"b", value=bytes(60000))
+            for request in (lambda: client.put(key=b"b", value=b"2"),
+                            lambda: client.delete(key=b"a")):
+                with self.assertRaises(grpc.RpcError) as refused:
+                    request()
+                self.assertEqual(refused.exception.details(), "DISK_FULL")
+            self.assertEqual(client.get(key=b"a").value, b"1")
+        self.assertEqual(node.stop(), 1)
+        told = [line["fields"]["reason"] for line in node.log()
+                if line["message"] == "the process ends early"]
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("the disk is full; writes that were not answered may be lost", told[0])
+        fill.unlink()
+        node.start()
+        with clients.channel(node.rpc_address) as link:
+            self.assertEqual(clients.StubClient(link).get(key=b"a").value, b"1")
+        self.assertEqual(node.stop(), 0)
+
     def expect_told(self, node, host):
         """What others are told: this host, and the ports that the processes really have."""
         def told(address):

@@ -464,6 +464,220 @@ Test(shardhost_host, a_stop_gives_up_on_a_round_that_cannot_be_written)
     }
 }
 
+/* What needs the log is refused at once while it takes nothing, also in the middle of a try. */
+Test(shardhost_host, a_log_that_takes_nothing_refuses_at_once_whatever_needs_it)
+{
+    for (size_t i = 0; i < 2; i++) {
+        bool full = i == 1; /* else the disk hangs */
+        struct hosting hosting;
+        hosting_open(&hosting);
+        (void)hosting_send_put(&hosting, "small", "1");
+        (void)hosting_send_put_for(&hosting, "expired", 500);
+        hosting_settle(&hosting);
+        (void)hosting_send_put(&hosting, "a", "1");
+        hosting_tick(&hosting);
+        for (size_t second = 0; second < 6; second++) { /* it fails, or stays where it is */
+            if (full) {
+                sim_fs_fail_at(hosting.stage.fs, 1, NK_NO_SPACE);
+                (void)stage_run_jobs(&hosting.stage);
+            }
+            stage_advance(&hosting.stage, 1000);
+            hosting_tick(&hosting);
+        }
+        enum nk_err err = full ? NK_NO_SPACE : NK_BUSY;
+        const char *message = full ? "DISK_FULL" : "OVERLOADED: the disk does not keep up";
+        uint64_t refused[] = {
+            hosting_send_put(&hosting, "b", "1"),
+            hosting_send_delete(&hosting, "small"),
+            hosting_send_get(&hosting, "expired", ""),
+            (hosting.shard++, hosting_send_get(&hosting, "in a shard that nobody has used", "")),
+        };
+        hosting_tick(&hosting);
+        for (size_t j = 0; j < NK_COUNT_OF(refused); j++) {
+            cr_expect_eq(hosting_err(&hosting, refused[j]), err, "full %d, request %zu", full, j);
+            cr_expect_str_eq(hosting_reply(&hosting, refused[j])->message, message);
+        }
+        hosting.shard = HOSTING_SHARD;
+        uint64_t get = hosting_send_get(&hosting, "small", "");
+        hosting_tick(&hosting);
+        cr_expect_str_eq(hosting_value(&hosting, get), "1");
+        stage_advance(&hosting.stage, 1000);
+        hosting_settle(&hosting);
+        get = hosting_send_get(&hosting, "expired", "");
+        uint64_t deleted = hosting_send_delete(&hosting, "small");
+        hosting_settle(&hosting);
+        cr_expect_str_eq(hosting_value(&hosting, get), "");
+        cr_expect_eq(hosting_err(&hosting, deleted), NK_OK);
+        hosting_close(&hosting);
+    }
+}
+
+/* ---- A thread that hangs in the disk ---- */
+
+/* Calls for a table, in the middle of which time passes and the loop goes on. */
+static struct {
+    struct hosting *hosting;
+    struct nk_fs_ops ops;
+    const struct nk_fs_ops *inner;
+    void (*meanwhile)(struct hosting *hosting); /* NULL: calls are as ever */
+    size_t calls;
+} slow;
+
+static void pass(void)
+{
+    slow.calls++;
+    if (slow.meanwhile != NULL) {
+        slow.meanwhile(slow.hosting);
+    }
+}
+
+static enum nk_err slow_open(void *ctx, const char *name, enum nk_fs_open mode,
+                             struct nk_file **out_file)
+{
+    if (strstr(name, ".sst") != NULL) {
+        pass();
+    }
+    return slow.inner->open(ctx, name, mode, out_file);
+}
+
+static enum nk_err slow_pread(void *ctx, struct nk_file *file, uint64_t offset, void *out_data,
+                              size_t size, size_t *out_read)
+{
+    pass();
+    return slow.inner->pread(ctx, file, offset, out_data, size, out_read);
+}
+
+static void open_with_slow_disk(struct hosting *hosting)
+{
+    hosting_open(hosting);
+    slow.hosting = hosting;
+    slow.inner = hosting->stage.env.fs.ops;
+    slow.ops = *slow.inner;
+    slow.ops.open = slow_open;
+    slow.ops.pread = slow_pread;
+    slow.meanwhile = NULL;
+    slow.calls = 0;
+    hosting->stage.env.fs.ops = &slow.ops;
+}
+
+/* Keys of which the first are in tables and not in memory. */
+static void put_beyond_memory(struct hosting *hosting)
+{
+    cr_assert_eq(put_many(hosting, 8), 8);
+    hosting_restart(hosting);
+    (void)hosting_send_get(hosting, "none", "");
+    hosting_settle(hosting); /* it leads, and has applied its log */
+}
+
+static void hang(struct hosting *hosting)
+{
+    slow.meanwhile = NULL; /* once */
+    for (size_t i = 0; i < 8; i++) {
+        stage_advance(&hosting->stage, 1000);
+        hosting_tick(hosting);
+        bool stalled = i >= 4;
+        cr_expect_eq(nk_health_status(hosting->stage.context.health),
+                     stalled ? NK_DEGRADED : NK_HEALTHY, "second %zu", i + 1);
+        cr_expect_eq(stage_metric(&hosting->stage, "shardhost_disk_stalled"), stalled);
+        cr_expect_eq(hosting->stage.log_counts[NK_LOG_ERROR], stalled, "second %zu", i + 1);
+    }
+    uint64_t get = hosting_send_get(hosting, "small", "stale_ok");
+    hosting_tick(hosting);
+    cr_expect_str_eq(hosting_value(hosting, get), "1");
+}
+
+static void expect_recovered(struct hosting *hosting)
+{
+    cr_expect_null(slow.meanwhile, "no call was met");
+    cr_expect_eq(nk_health_status(hosting->stage.context.health), NK_HEALTHY);
+    cr_expect_eq(stage_metric(&hosting->stage, "shardhost_disk_stalled"), 0);
+    cr_expect_eq(hosting->stage.log_counts[NK_LOG_ERROR], 1);
+    cr_expect_eq(WARNINGS(hosting), 1);
+    cr_expect_str_eq(hosting->stage.log_message,
+                     "disk answers again: no call for the tables hangs any more");
+}
+
+Test(shardhost_host, a_flush_that_hangs_is_told_and_so_is_its_end)
+{
+    struct hosting hosting;
+    open_with_slow_disk(&hosting);
+    (void)hosting_send_put(&hosting, "small", "1");
+    hosting_settle(&hosting);
+    slow.meanwhile = hang;
+    (void)put_many(&hosting, 4);
+    hosting_settle(&hosting);
+    expect_recovered(&hosting);
+    cr_expect(has_table(&hosting));
+    hosting_close(&hosting);
+}
+
+Test(shardhost_host, a_read_that_hangs_is_told_and_so_is_its_end)
+{
+    struct hosting hosting;
+    open_with_slow_disk(&hosting);
+    put_beyond_memory(&hosting);
+    (void)hosting_send_put(&hosting, "small", "1");
+    hosting_settle(&hosting);
+    slow.meanwhile = hang;
+    (void)hosting_send_get(&hosting, "k0", "");
+    hosting_settle(&hosting);
+    expect_recovered(&hosting);
+    hosting_close(&hosting);
+}
+
+static void two_seconds(struct hosting *hosting)
+{
+    stage_advance(&hosting->stage, 2000);
+    hosting_tick(hosting);
+    cr_expect_eq(stage_metric(&hosting->stage, "shardhost_disk_stalled"), 0);
+}
+
+/* What takes long because it is much is no stall. */
+Test(shardhost_host, a_job_of_many_calls_that_all_end_is_no_stall)
+{
+    struct hosting hosting;
+    open_with_slow_disk(&hosting);
+    put_beyond_memory(&hosting);
+    slow.calls = 0;
+    slow.meanwhile = two_seconds;
+    (void)put_many(&hosting, 40); /* flushes and compactions */
+    cr_expect_gt(slow.calls, 10);
+    slow.meanwhile = NULL;
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting.stage.log_counts[NK_LOG_ERROR], 0);
+    hosting_close(&hosting);
+}
+
+static void stop_meanwhile(struct hosting *hosting)
+{
+    slow.meanwhile = NULL;
+    ops->stop(hosting->role);
+    for (size_t second = 0; second < 3; second++) {
+        cr_expect(!ops->stopped(hosting->role), "second %zu", second);
+        stage_advance(&hosting->stage, 1000);
+        hosting_tick(hosting);
+    }
+    cr_expect(ops->stopped(hosting->role));
+    cr_expect_str_eq(hosting->stage.log_message,
+                     "the stop waits no longer for reads, flushes and compactions");
+}
+
+Test(shardhost_host, a_stop_does_not_wait_for_a_read_that_hangs)
+{
+    struct hosting hosting;
+    open_with_slow_disk(&hosting);
+    put_beyond_memory(&hosting);
+    slow.meanwhile = stop_meanwhile;
+    (void)hosting_send_get(&hosting, "k0", "");
+    hosting_settle(&hosting);
+    cr_expect_null(slow.meanwhile, "no call was met");
+    char memory[256];
+    struct nk_text reason;
+    nk_text_init(&reason, memory, sizeof memory);
+    cr_expect_eq(ops->fault(hosting.role, &reason), NK_OK, "%s", memory);
+    hosting_close(&hosting);
+}
+
 /* Its caller has gone: a request that has not been proposed has no effect. */
 Test(shardhost_host, a_cancelled_request_is_dropped_wherever_it_waits)
 {

@@ -100,6 +100,22 @@ uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *
     return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
 }
 
+uint64_t hosting_send_put_for(struct hosting *hosting, const char *key, uint64_t ttl_ms)
+{
+    Norikv__V1__PutRequest put = NORIKV__V1__PUT_REQUEST__INIT;
+    put.key = data_of(key);
+    put.value = data_of("for a while");
+    put.ttl_ms = ttl_ms;
+    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
+}
+
+uint64_t hosting_send_delete(struct hosting *hosting, const char *key)
+{
+    Norikv__V1__DeleteRequest message = NORIKV__V1__DELETE_REQUEST__INIT;
+    message.key = data_of(key);
+    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_DELETE, &message.base);
+}
+
 uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *consistency)
 {
     Norikv__V1__GetRequest get = NORIKV__V1__GET_REQUEST__INIT;

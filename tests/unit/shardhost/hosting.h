@@ -30,6 +30,8 @@ void hosting_meet(struct hosting *hosting);
 uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
                       struct nk_bytes request);
 uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *value);
+uint64_t hosting_send_put_for(struct hosting *hosting, const char *key, uint64_t ttl_ms);
+uint64_t hosting_send_delete(struct hosting *hosting, const char *key);
 uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *consistency);
 
 /* Says that the callers of `ids` have gone. */
