@@ -187,6 +187,8 @@ static void cause(struct sim_world *world, enum trouble trouble)
         break;
     case TROUBLE_DISK_SLOW:
         world->disk_slow_until_us = world->now_us + sim_nemesis_down_us(world);
+        world->disk_slow_latest_us =
+            nk_max_u64(world->disk_slow_latest_us, world->disk_slow_until_us);
         break;
     case TROUBLE_META_FAULT:
         break_meta(world);

@@ -46,6 +46,9 @@ static bool is_excused(const struct sim_process *process, const char *err_name)
     if (strcmp(err_name, nk_err_name(NK_NO_SPACE)) == 0) {
         return space_failed || process->meta_failed;
     }
+    if (strcmp(err_name, nk_err_name(NK_TIMEOUT)) == 0) { /* the log waits for the disk */
+        return owns_disk && world->now_us <= world->disk_slow_latest_us + NK_US_PER_SEC;
+    }
     return world->rotten && strcmp(err_name, nk_err_name(NK_CORRUPT)) == 0;
 }
 
@@ -53,7 +56,9 @@ static bool is_excused(const struct sim_process *process, const char *err_name)
 static void judge_error(struct sim_process *process, const char *target, const char *message,
                         const struct nk_log_field *fields, size_t field_count)
 {
-    const char *err_name = strncmp(message, "disk full", 9) == 0 ? nk_err_name(NK_NO_SPACE) : "";
+    const char *err_name = strncmp(message, "disk full", 9) == 0       ? nk_err_name(NK_NO_SPACE)
+                           : strncmp(message, "disk stalled", 12) == 0 ? nk_err_name(NK_TIMEOUT)
+                                                                       : "";
     const char *what = "";
     for (size_t i = 0; i < field_count; i++) {
         const char *text = fields[i].text != NULL ? fields[i].text : "";

@@ -173,6 +173,7 @@ struct sim_world {
     uint64_t broken_until_us[SIM_ROLE_COUNT][SIM_ROLE_COUNT]; /* symmetric */
     size_t under_way[SIM_ROLE_COUNT][SIM_ROLE_COUNT];         /* frames, from, to */
     uint64_t disk_slow_until_us;
+    uint64_t disk_slow_latest_us; /* the latest that any job had to wait for, but for a moment */
     struct sim_workload *workload;
     struct sim_nemesis *nemesis;
     struct sim_wire *wire;
