@@ -9,6 +9,8 @@
 
 static const uint8_t magic[8] = {'N', 'K', 'R', 'A', 'F', 'T', 'L', 'G'};
 
+#define VERSION_OLDEST       1 /* that can be read */
+
 #define HEAD_VERSION         8
 #define HEAD_CRC             12
 #define HEAD_SEQUENCE        16
@@ -52,10 +54,11 @@ enum nk_err raftlog_segment_head_decode(const uint8_t in[RAFTLOG_SECTOR_BYTES],
         return NK_CORRUPT;
     }
     uint32_t version = nk_get_u32(in + HEAD_VERSION);
-    if (version != RAFTLOG_FORMAT_VERSION) {
+    if (version < VERSION_OLDEST || version > RAFTLOG_FORMAT_VERSION) {
         return version > RAFTLOG_FORMAT_VERSION ? NK_FORMAT_TOO_NEW : NK_CORRUPT;
     }
     struct raftlog_segment_head head = {
+        .version = version,
         .sequence = nk_get_u64(in + HEAD_SEQUENCE),
         .previous_length = nk_get_u64(in + HEAD_PREVIOUS_LENGTH),
     };
@@ -150,18 +153,30 @@ bool raftlog_batch_intact(struct nk_bytes batch)
 #define RECORD_TERM       12
 #define RECORD_INDEX      20
 
+#define RELEASED_BYTES    ((size_t)8) /* of a STATE that tells what was released */
+
 static bool record_sane(const struct raftlog_record *record)
 {
     switch (record->kind) {
     case RAFTLOG_ENTRY:
-        return record->index > 0;
+        return record->index > 0 && record->released == 0;
     case RAFTLOG_STATE:
         return record->entry_kind == 0 && record->payload.size == 0;
     case RAFTLOG_FORGET:
         return record->entry_kind == 0 && record->payload.size == 0 && record->term == 0 &&
-               record->index == 0;
+               record->index == 0 && record->released == 0;
     }
     return false;
+}
+
+static size_t body_size(const struct raftlog_record *record)
+{
+    return record->released > 0 ? RELEASED_BYTES : record->payload.size;
+}
+
+size_t raftlog_record_size(const struct raftlog_record *record)
+{
+    return RAFTLOG_RECORD_HEAD_BYTES + body_size(record);
 }
 
 void raftlog_record_encode(const struct raftlog_record *record, struct nk_buf *out)
@@ -169,7 +184,7 @@ void raftlog_record_encode(const struct raftlog_record *record, struct nk_buf *o
     NK_ASSERT(record_sane(record));
     NK_ASSERT(record->payload.size <= RAFTLOG_PAYLOAD_BYTES_MAX);
     uint8_t *head = nk_buf_extend(out, RAFTLOG_RECORD_HEAD_BYTES);
-    nk_put_u32(head + RECORD_LENGTH, (uint32_t)record->payload.size);
+    nk_put_u32(head + RECORD_LENGTH, (uint32_t)body_size(record));
     head[RECORD_KIND] = (uint8_t)record->kind;
     head[RECORD_ENTRY_KIND] = record->entry_kind;
     nk_put_u16(head + RECORD_ZERO, 0);
@@ -177,6 +192,9 @@ void raftlog_record_encode(const struct raftlog_record *record, struct nk_buf *o
     nk_put_u64(head + RECORD_TERM, record->term);
     nk_put_u64(head + RECORD_INDEX, record->index);
     nk_buf_append(out, record->payload);
+    if (record->released > 0) {
+        nk_put_u64(nk_buf_extend(out, RELEASED_BYTES), record->released);
+    }
 }
 
 bool raftlog_record_decode(struct nk_bytes *bytes, struct raftlog_record *out_record)
@@ -197,6 +215,13 @@ bool raftlog_record_decode(struct nk_bytes *bytes, struct raftlog_record *out_re
         .entry_kind = head[RECORD_ENTRY_KIND],
         .payload = nk_bytes_of(head + RAFTLOG_RECORD_HEAD_BYTES, length),
     };
+    if (record.kind == RAFTLOG_STATE && length == RELEASED_BYTES) {
+        record.released = nk_get_u64(record.payload.data);
+        if (record.released == 0) {
+            return false; /* it would have no such bytes */
+        }
+        record.payload = nk_bytes_of(NULL, 0);
+    }
     if (!record_sane(&record)) {
         return false;
     }

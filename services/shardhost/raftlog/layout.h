@@ -6,10 +6,11 @@
 
 #include "services/shardhost/raftlog/raftlog.h"
 
-#define RAFTLOG_FORMAT_VERSION    ((uint32_t)1)
+#define RAFTLOG_FORMAT_VERSION    ((uint32_t)2)
 #define RAFTLOG_SECTOR_BYTES      ((size_t)512)
 #define RAFTLOG_BATCH_HEAD_BYTES  ((size_t)32)
 #define RAFTLOG_RECORD_HEAD_BYTES ((size_t)28)
+#define RAFTLOG_STATE_BYTES_MAX   (RAFTLOG_RECORD_HEAD_BYTES + 8)
 #define RAFTLOG_BATCH_BYTES_MAX   ((size_t)1 << 20) /* more only for a single record */
 #define RAFTLOG_PAYLOAD_BYTES_MAX ((size_t)1 << 28)
 #define RAFTLOG_SEQUENCE_MAX      ((uint64_t)1 << 62)
@@ -17,6 +18,7 @@
 struct raftlog_segment_head {
     uint64_t sequence;        /* from 1 */
     uint64_t previous_length; /* where segment sequence - 1 ends; 0 for the first */
+    uint32_t version;         /* as it was read; the present one is written */
 };
 
 struct raftlog_batch_head {
@@ -61,6 +63,9 @@ uint64_t raftlog_batch_claim(const uint8_t in[RAFTLOG_BATCH_HEAD_BYTES], uint64_
 
 /* Whether the checksum of the batch is right; `batch` has the length that its head says. */
 bool raftlog_batch_intact(struct nk_bytes batch);
+
+/* How many bytes the record takes. */
+size_t raftlog_record_size(const struct raftlog_record *record);
 
 void raftlog_record_encode(const struct raftlog_record *record, struct nk_buf *out);
 

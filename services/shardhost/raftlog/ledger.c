@@ -39,11 +39,29 @@ static struct raftlog_shard *shard_get(struct raftlog_ledger *ledger, uint32_t i
     return shard;
 }
 
+static void link_state(struct raftlog_shard *shard, struct raftlog_segment *segment)
+{
+    nk_list_remove(&shard->state);
+    nk_list_append(&segment->states, &shard->state);
+    shard->state_sequence = segment->sequence;
+}
+
 static void hold_free(struct raftlog_hold *hold)
 {
     nk_list_remove(&hold->of_segment);
     nk_list_remove(&hold->of_shard);
     nk_free(hold);
+}
+
+/* What the hold was for has been released: before its segment goes, the STATE has to tell. */
+static void hold_release(struct raftlog_hold *hold)
+{
+    struct raftlog_shard *shard = hold->shard;
+    struct raftlog_segment *segment = hold->segment;
+    hold_free(hold);
+    if (!nk_list_empty(&shard->state) && segment->sequence < shard->state_sequence) {
+        link_state(shard, segment);
+    }
 }
 
 static void shard_free(struct raftlog_shard *shard)
@@ -99,7 +117,7 @@ static void void_from(struct raftlog_shard *shard, uint64_t index)
         }
         hold->index_max = index - 1;
         if (hold->index_max <= shard->released) {
-            hold_free(hold);
+            hold_release(hold);
         } else if (hold->of_shard.prev != &shard->holds &&
                    hold_of_shard(hold->of_shard.prev)->index_max >= hold->index_max) {
             /* Everything it held is void; an older segment holds what is left. */
@@ -146,8 +164,8 @@ void raftlog_ledger_note(struct raftlog_ledger *ledger, const struct raftlog_rec
     NK_ASSERT(record->kind == RAFTLOG_STATE);
     shard->state_term = record->term;
     shard->state_vote = record->index;
-    nk_list_remove(&shard->state);
-    nk_list_append(&newest(ledger)->states, &shard->state);
+    shard->told = record->released;
+    link_state(shard, newest(ledger));
 }
 
 void raftlog_ledger_release(struct raftlog_ledger *ledger, uint32_t shard_id, uint64_t index)
@@ -162,8 +180,14 @@ void raftlog_ledger_release(struct raftlog_ledger *ledger, uint32_t shard_id, ui
         if (hold->index_max > index) {
             return;
         }
-        hold_free(hold);
+        hold_release(hold);
     }
+}
+
+uint64_t raftlog_ledger_released(const struct raftlog_ledger *ledger, uint32_t shard_id)
+{
+    const struct raftlog_shard *shard = nk_map_get(&ledger->shards, key_of(&shard_id));
+    return shard == NULL ? 0 : nk_max_u64(shard->released, shard->told);
 }
 
 bool raftlog_ledger_knows(const struct raftlog_ledger *ledger, uint32_t shard)
@@ -193,7 +217,7 @@ bool raftlog_ledger_worth_dropping(const struct raftlog_ledger *ledger, uint64_t
         freed += segment_bytes;
         for (struct nk_list *state = segment->states.next; state != &segment->states;
              state = state->next) {
-            written += RAFTLOG_RECORD_HEAD_BYTES;
+            written += RAFTLOG_STATE_BYTES_MAX;
         }
     }
     return freed > 0 && 2 * written <= freed;
@@ -212,6 +236,7 @@ bool raftlog_ledger_state_in(const struct raftlog_segment *segment,
     out_record->shard = shard->id;
     out_record->term = shard->state_term;
     out_record->index = shard->state_vote;
+    out_record->released = nk_max_u64(shard->released, shard->told);
     return true;
 }
 

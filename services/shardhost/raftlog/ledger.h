@@ -2,8 +2,9 @@
 
 /* Who still needs which segment.  Private to raftlog; loop thread.
  *
- * A segment is needed while a shard has unreleased entries in it (a hold), or while it has the
- * newest STATE of a shard.  There is at most one hold per shard and segment, and one state per
+ * A segment is needed while a shard has unreleased entries in it (a hold), or until the STATE of a
+ * shard is written again: since it is there, or since entries are there that were released and the
+ * STATE does not tell so yet.  There is at most one hold per shard and segment, and one state per
  * shard, so the ledger is bounded by shards times segments whatever the number of records.
  *
  * Invariants: segments are consecutive, and records only ever go to the newest; along the holds of
@@ -18,14 +19,16 @@ struct raftlog_segment {
     struct nk_list link; /* in raftlog_ledger.segments */
     uint64_t sequence;
     struct nk_list holds;
-    struct nk_list states; /* of the shards whose newest STATE is here */
+    struct nk_list states; /* of the shards whose STATE is to be written again before it goes */
 };
 
 struct raftlog_shard {
     uint32_t id;
-    uint64_t released;    /* entries up to here are not needed */
-    struct nk_list holds; /* oldest segment first */
-    struct nk_list state; /* in raftlog_segment.states; unlinked: the log has no state of it */
+    uint64_t released;       /* entries up to here are not needed, as this process knows */
+    uint64_t told;           /* and as the newest STATE tells */
+    struct nk_list holds;    /* oldest segment first */
+    struct nk_list state;    /* in raftlog_segment.states; unlinked: the log has no state of it */
+    uint64_t state_sequence; /* of that segment */
     uint64_t state_term;
     uint64_t state_vote;
 };
@@ -55,6 +58,9 @@ void raftlog_ledger_note(struct raftlog_ledger *ledger, const struct raftlog_rec
 
 void raftlog_ledger_release(struct raftlog_ledger *ledger, uint32_t shard, uint64_t index);
 
+/* What a STATE of the shard tells that is written now. */
+uint64_t raftlog_ledger_released(const struct raftlog_ledger *ledger, uint32_t shard);
+
 /* Whether the log knows the shard at all. */
 bool raftlog_ledger_knows(const struct raftlog_ledger *ledger, uint32_t shard);
 
@@ -66,7 +72,7 @@ struct raftlog_segment *raftlog_ledger_unheld(const struct raftlog_ledger *ledge
  * themselves. */
 bool raftlog_ledger_worth_dropping(const struct raftlog_ledger *ledger, uint64_t segment_bytes);
 
-/* A shard whose newest STATE is in `segment`, as a record to be written again; false: none. */
+/* A STATE to be written again before `segment` goes; false: there is none. */
 bool raftlog_ledger_state_in(const struct raftlog_segment *segment,
                              struct raftlog_record *out_record);
 

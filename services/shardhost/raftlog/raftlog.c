@@ -73,16 +73,21 @@ void raftlog_close(struct raftlog **log)
 static void stage(struct raftlog *log, const struct raftlog_record *record)
 {
     uint64_t sequence = log->end.sequence;
-    raftlog_round_add(log->staged, record, log->segment_bytes, &log->end);
+    struct raftlog_record filled = *record;
+    if (record->kind == RAFTLOG_STATE) {
+        filled.released = raftlog_ledger_released(&log->ledger, record->shard);
+    }
+    raftlog_round_add(log->staged, &filled, log->segment_bytes, &log->end);
     if (log->end.sequence != sequence) {
         raftlog_ledger_grow(&log->ledger, log->end.sequence);
     }
-    raftlog_ledger_note(&log->ledger, record);
+    raftlog_ledger_note(&log->ledger, &filled);
 }
 
 void raftlog_stage(struct raftlog *log, const struct raftlog_record *record)
 {
     NK_ASSERT(record->kind != RAFTLOG_FORGET);
+    NK_ASSERT(record->released == 0); /* who stages does not know */
     stage(log, record);
 }
 
@@ -130,7 +135,10 @@ static enum nk_err write_part(struct raftlog *log, size_t i)
     const struct raftlog_part *part = &log->running->parts[i];
     struct raftlog_store *store = &log->store;
     if (part->sequence != store->sequence) {
-        struct raftlog_segment_head head = {part->sequence, part->previous_length};
+        struct raftlog_segment_head head = {
+            .sequence = part->sequence,
+            .previous_length = part->previous_length,
+        };
         enum nk_err err = raftlog_store_roll(store, &head);
         if (err != NK_OK) {
             return err;

@@ -25,7 +25,7 @@ struct raftlog_options {
 /* One durable fact about one shard. */
 enum raftlog_kind {
     RAFTLOG_ENTRY = 1,  /* voids all earlier entries of the shard with the same or a higher index */
-    RAFTLOG_STATE = 2,  /* term and vote; the last one counts */
+    RAFTLOG_STATE = 2,  /* term, vote, what was released; the last one counts */
     RAFTLOG_FORGET = 3, /* voids everything of the shard before it; raftlog_forget makes it */
 };
 
@@ -36,6 +36,8 @@ struct raftlog_record {
     uint64_t index;          /* entry: its index, > 0; state: who got the vote, 0 nobody; else 0 */
     uint8_t entry_kind;      /* entry: opaque to the log; else 0 */
     struct nk_bytes payload; /* entry: opaque; else empty */
+    uint64_t released;       /* state: entries up to here may be gone from the log, since they were
+                              * released: what has them must be there.  The log fills it in */
 };
 
 /* What went wrong last, for logs and people.  Valid after a call returned a fault. */
@@ -67,7 +69,8 @@ NK_MUST_CHECK enum nk_err raftlog_exists(const struct nk_fs *fs, const char *dir
  * judges a gap between indexes only at the end.
  *
  * A torn tail (the unsynced end of the last round) is cut off, durably, before anything else is
- * written.  A bad record with synced data behind it is NK_CORRUPT and changes nothing on disk.
+ * written.  A bad record with synced data behind it, or a segment that is missing, is NK_CORRUPT
+ * and changes nothing on disk.
  * NK_FORMAT_TOO_NEW likewise.  *out_fault (may be NULL) is filled on any failure. */
 NK_MUST_CHECK
 enum nk_err raftlog_open(const struct nk_fs *fs, const char *directory,
@@ -105,7 +108,8 @@ void raftlog_end(struct raftlog *log);
 
 /* Everything of `shard` up to `index` is durable elsewhere and no longer needed here.  Segments in
  * which no shard needs anything are recycled or removed by the next raftlog_write; their newest
- * STATE records are carried over first.  Loop thread. */
+ * STATE records are carried over first.  So before a released entry leaves the log the shard's
+ * STATE tells of it, if the shard has one.  Loop thread. */
 void raftlog_release(struct raftlog *log, uint32_t shard, uint64_t index);
 
 /* Drops everything of `shard`, its state too; durable with the next round (a FORGET record).  Loop

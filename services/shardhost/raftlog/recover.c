@@ -17,7 +17,8 @@
 /* One segment as it was found. */
 struct found {
     uint64_t sequence;
-    uint64_t previous_length; /* from its head */
+    uint64_t previous_length; /* this and the version are from its head */
+    uint32_t version;
 };
 
 struct recovery {
@@ -28,7 +29,8 @@ struct recovery {
     struct found *segments; /* rising and consecutive once sorted */
     size_t segment_count;
     size_t segment_capacity;
-    bool old_seen; /* a dropped segment; there must be a younger one */
+    uint64_t newest; /* of them; 0: there is none */
+    bool old_seen;   /* a dropped segment; there must be a younger one */
 
     /* The segment that is being read. */
     char name[RAFTLOG_NAME_BYTES];
@@ -85,6 +87,9 @@ static void see_name(void *visitor, const char *name)
     case RAFTLOG_NAME_NEW:
         raftlog_store_add_spare(recovery->store, name);
         return;
+    case RAFTLOG_NAME_TOP:
+        recovery->store->marked = nk_max_u64(recovery->store->marked, sequence);
+        return;
     case RAFTLOG_NAME_SEGMENT:
         break;
     }
@@ -94,6 +99,7 @@ static void see_name(void *visitor, const char *name)
                                         recovery->segment_capacity * sizeof recovery->segments[0]);
     }
     recovery->segments[recovery->segment_count++].sequence = sequence;
+    recovery->newest = nk_max_u64(recovery->newest, sequence);
 }
 
 static int compare_found(const void *a, const void *b)
@@ -109,6 +115,10 @@ static enum nk_err find_segments(struct recovery *recovery)
     enum nk_err err = nk_fs_list(&store->fs, store->directory, see_name, recovery);
     if (err != NK_OK) {
         return fault(recovery, err, 0, "the directory cannot be read");
+    }
+    if (store->marked > recovery->newest) {
+        raftlog_segment_name(store->marked, ".log", recovery->name);
+        return fault(recovery, NK_CORRUPT, 0, "the newest segment is missing");
     }
     if (recovery->segment_count == 0) {
         return recovery->old_seen ? fault(recovery, NK_CORRUPT, 0, "all segments are missing")
@@ -199,6 +209,7 @@ static enum nk_err read_heads(struct recovery *recovery)
             return fault(recovery, NK_CORRUPT, 0, "the head of a segment is wrong");
         }
         found->previous_length = head.previous_length;
+        found->version = head.version;
         close_segment(recovery);
     }
     return NK_OK;
@@ -431,6 +442,7 @@ static enum nk_err read_last(struct recovery *recovery, const struct found *foun
     recovery->file = NULL;
     out_end->sequence = found->sequence;
     out_end->offset = end;
+    out_end->closed = found->version < RAFTLOG_FORMAT_VERSION; /* its reader knows no later one */
     return NK_OK;
 }
 
@@ -492,6 +504,10 @@ enum nk_err raftlog_recover(struct raftlog_store *store, struct raftlog_ledger *
     }
     if (err == NK_OK) {
         err = raftlog_store_trim_spares(store);
+    }
+    if (err == NK_OK) {
+        err = raftlog_store_mark(store);
+        err = err == NK_NO_SPACE ? NK_OK : err; /* the first round does it */
     }
     nk_fs_close(&store->fs, &recovery.file);
     nk_buf_deinit(&recovery.window);

@@ -85,9 +85,11 @@ static void make_room(struct raftlog_round *round, size_t record_size, uint64_t 
     }
     size_t head_size = open_size == 0 ? RAFTLOG_BATCH_HEAD_BYTES : 0;
     bool segment_empty = end->offset == RAFTLOG_SECTOR_BYTES && open_size == 0;
-    if (!segment_empty &&
-        end->offset + raftlog_sectors(open_size + head_size + record_size) > segment_bytes) {
+    bool full = !segment_empty &&
+                end->offset + raftlog_sectors(open_size + head_size + record_size) > segment_bytes;
+    if (full || end->closed) {
         close_batch(round, end);
+        end->closed = false;
         uint64_t previous_length = end->offset;
         end->sequence++;
         end->offset = RAFTLOG_SECTOR_BYTES;
@@ -99,7 +101,7 @@ void raftlog_round_add(struct raftlog_round *round, const struct raftlog_record 
                        uint64_t segment_bytes, struct raftlog_end *end)
 {
     NK_ASSERT(end->offset % RAFTLOG_SECTOR_BYTES == 0);
-    make_room(round, RAFTLOG_RECORD_HEAD_BYTES + record->payload.size, segment_bytes, end);
+    make_room(round, raftlog_record_size(record), segment_bytes, end);
     if (round->part_count == 0) {
         add_part(round, 0, end);
     }

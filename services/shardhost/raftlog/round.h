@@ -10,6 +10,7 @@
 struct raftlog_end {
     uint64_t sequence; /* of the last segment */
     uint64_t offset;   /* in it; whole sectors */
+    bool closed;       /* nothing is added to that segment, whatever room it has */
 };
 
 /* What one segment gets of a round: one write and one sync. */

@@ -60,6 +60,7 @@ enum raftlog_name raftlog_segment_name_parse(const char *name, uint64_t *out_seq
         {".log", RAFTLOG_NAME_SEGMENT},
         {".old", RAFTLOG_NAME_OLD},
         {".new", RAFTLOG_NAME_NEW},
+        {".top", RAFTLOG_NAME_TOP},
     };
     if (sequence == 0 || sequence > RAFTLOG_SEQUENCE_MAX) {
         return RAFTLOG_NAME_FOREIGN;
@@ -223,6 +224,44 @@ enum nk_err raftlog_store_roll(struct raftlog_store *store, const struct raftlog
     return NK_OK;
 }
 
+/* What of it a failed attempt has left is as good. */
+static enum nk_err make_empty(struct raftlog_store *store, const char *name)
+{
+    char *path = raftlog_store_path(store, name);
+    struct nk_file *file = NULL;
+    enum nk_err err = nk_fs_open(&store->fs, path, NK_FS_CREATE, &file);
+    nk_free(path);
+    nk_fs_close(&store->fs, &file);
+    return err == NK_OK || err == NK_CONFLICT
+               ? NK_OK
+               : raftlog_store_fault(store, err, name, 0, "a file cannot be made");
+}
+
+enum nk_err raftlog_store_mark(struct raftlog_store *store)
+{
+    NK_ASSERT(store->marked <= store->sequence);
+    if (store->marked == store->sequence) {
+        return NK_OK;
+    }
+    char name[RAFTLOG_NAME_BYTES];
+    raftlog_segment_name(store->sequence, ".top", name);
+    enum nk_err err;
+    if (store->marked != 0) {
+        char former[RAFTLOG_NAME_BYTES];
+        raftlog_segment_name(store->marked, ".top", former);
+        err = rename_file(store, former, name);
+    } else {
+        err = make_empty(store, name);
+    }
+    if (err == NK_OK) {
+        err = sync_names(store);
+    }
+    if (err == NK_OK) {
+        store->marked = store->sequence;
+    }
+    return err;
+}
+
 /* On a full disk the spares are the first to go. */
 static enum nk_err give_up_spare(struct raftlog_store *store)
 {
@@ -237,9 +276,13 @@ enum nk_err raftlog_store_append(struct raftlog_store *store, uint64_t offset,
 {
     NK_ASSERT(store->file != NULL);
     NK_ASSERT(offset >= RAFTLOG_SECTOR_BYTES);
+    enum nk_err err = raftlog_store_mark(store);
+    if (err != NK_OK) {
+        return err;
+    }
     char name[RAFTLOG_NAME_BYTES];
     raftlog_segment_name(store->sequence, ".log", name);
-    enum nk_err err = nk_fs_pwrite(&store->fs, store->file, offset, bytes);
+    err = nk_fs_pwrite(&store->fs, store->file, offset, bytes);
     while (err == NK_NO_SPACE && store->spare_count > 0) {
         err = give_up_spare(store);
         if (err != NK_OK) {

@@ -7,9 +7,10 @@
  *   <sequence>.log  a segment; whenever the name exists its head is valid and durable
  *   <sequence>.old  a segment that was dropped and waits to be used again
  *   <sequence>.new  a file that is being made into a segment
- * with the sequence in sixteen hexadecimal digits.  The last two are spares: what they hold means
- * nothing.  Every change of a name is made durable before the next begins, so the segments that
- * exist are consecutive whatever happens. */
+ *   <sequence>.top  the mark: empty, names the newest segment that has records or is to get some
+ * with the sequence in sixteen hexadecimal digits.  `.old` and `.new` are spares: what they hold
+ * means nothing.  Every change of a name is made durable before the next begins, so the segments
+ * that exist are consecutive whatever happens. */
 
 #include "services/shardhost/raftlog/layout.h"
 #include "services/shardhost/raftlog/raftlog.h"
@@ -26,6 +27,7 @@ struct raftlog_store {
     struct raftlog_options options;
     struct nk_file *file;         /* the newest segment, open for writing */
     uint64_t sequence;            /* of `file`; 0 before there is any */
+    uint64_t marked;              /* whom the mark names; 0: there is none */
     struct raftlog_spare *spares; /* the last one is used first: it is the warmest */
     size_t spare_count;
     size_t spare_capacity;
@@ -48,6 +50,7 @@ enum raftlog_name {
     RAFTLOG_NAME_SEGMENT,
     RAFTLOG_NAME_OLD,
     RAFTLOG_NAME_NEW,
+    RAFTLOG_NAME_TOP,
 };
 
 /* What a name in the directory is; *out_sequence is written unless it is foreign. */
@@ -66,7 +69,11 @@ NK_MUST_CHECK enum nk_err raftlog_store_trim_spares(struct raftlog_store *store)
 NK_MUST_CHECK enum nk_err raftlog_store_roll(struct raftlog_store *store,
                                              const struct raftlog_segment_head *head);
 
-/* Writes to the newest segment and syncs it. */
+/* Lets the mark name the newest segment, durably; nothing if it does.  NK_NO_SPACE: to be tried
+ * again. */
+NK_MUST_CHECK enum nk_err raftlog_store_mark(struct raftlog_store *store);
+
+/* Marks the newest segment, writes to it and syncs it. */
 NK_MUST_CHECK enum nk_err raftlog_store_append(struct raftlog_store *store, uint64_t offset,
                                                struct nk_bytes bytes);
 

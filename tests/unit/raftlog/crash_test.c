@@ -26,7 +26,7 @@ static void expect_few_spares(const struct sim_fs *sim, const struct raftlog_opt
     size_t spares = 0;
     for (const char *at = strchr((const char *)names.data, '.'); at != NULL;
          at = strchr(at + 1, '.')) {
-        spares += strncmp(at, ".log", 4) != 0 ? 1 : 0;
+        spares += strncmp(at, ".old", 4) == 0 || strncmp(at, ".new", 4) == 0 ? 1 : 0;
     }
     cr_assert_leq(spares, options->recycled_max);
     nk_buf_deinit(&names);

@@ -1,5 +1,5 @@
-/* tests/golden/raftlog/v1: a log that version 1 of the format wrote.  It must be read for ever, and
- * as long as version 1 is what we write, writing it again gives the same bytes. */
+/* tests/golden/raftlog/v<n>: a log that version n of the format wrote.  It must be read for ever,
+ * and what the present version writes must have the same bytes. */
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -14,15 +14,27 @@ TestSuite(raftlog_golden, .timeout = 20);
 
 static const struct raftlog_options options = {.segment_bytes = 2048, .recycled_max = 0};
 static const char *const names[] = {"0000000000000002.log", "0000000000000003.log",
-                                    "0000000000000004.log"};
+                                    "0000000000000004.log", "0000000000000004.top"};
+#define SEGMENTS 3 /* of the names; version 1 had no more */
 
-/* What the files hold: segment 1 is gone, its state was carried over. */
-static const char *const expected =
+/* What the files hold: segment 1 is gone, its states were carried over. */
+static const char *const expected_1 =
     "state 7 1.0 0 ''\n"
     "entry 7 1.1 1 ''\n"
     "entry 7 1.2 2 'a command'\n"
     "state 4294967295 1311768467463790320.18446744073709551615 0 ''\n"
     "state 9 3.4 0 ''\n"
+    "entry 8 2.7 2 (1200)\n"
+    "forget 8 0.0 0 ''\n"
+    "entry 7 2.2 2 'another'\n";
+
+static const char *const expected_2 =
+    "state 7 1.0 0 ''\n"
+    "entry 7 1.1 1 ''\n"
+    "entry 7 1.2 2 'a command'\n"
+    "state 4294967295 1311768467463790320.18446744073709551615 0 ''\n"
+    "state 9 3.4 0 ''\n"
+    "state 8 2.1 0 '' released 6\n"
     "entry 8 2.7 2 (1200)\n"
     "forget 8 0.0 0 ''\n"
     "entry 7 2.2 2 'another'\n";
@@ -48,6 +60,14 @@ static void visit(void *visitor, const struct raftlog_record *record)
                     record->entry_kind, payload);
     cr_assert_gt(size, 0);
     transcript->size += (size_t)size;
+    if (record->released > 0) {
+        transcript->size--; /* the end of the line */
+        size = snprintf(transcript->text + transcript->size,
+                        sizeof transcript->text - transcript->size, " released %llu\n",
+                        (unsigned long long)record->released);
+        cr_assert_gt(size, 0);
+        transcript->size += (size_t)size;
+    }
     cr_assert_lt(transcript->size, sizeof transcript->text);
 }
 
@@ -61,7 +81,7 @@ static void write_round(struct raftlog *log)
 static void stage(struct raftlog *log, enum raftlog_kind kind, uint32_t shard, uint64_t term,
                   uint64_t index, uint8_t entry_kind, struct nk_bytes payload)
 {
-    struct raftlog_record record = {kind, shard, term, index, entry_kind, payload};
+    struct raftlog_record record = {kind, shard, term, index, entry_kind, payload, 0};
     raftlog_stage(log, &record);
 }
 
@@ -76,6 +96,7 @@ static void write_log(struct sim_fs *sim)
     struct nk_bytes bulk = nk_bytes_of(bulk_bytes, sizeof bulk_bytes);
     struct nk_bytes none = {NULL, 0};
     stage(log, RAFTLOG_STATE, 9, 3, 4, 0, none);
+    stage(log, RAFTLOG_STATE, 8, 2, 1, 0, none);
     stage(log, RAFTLOG_ENTRY, 8, 2, 6, 2, bulk);
     write_round(log);
     raftlog_release(log, 8, 6);
@@ -92,11 +113,11 @@ static void write_log(struct sim_fs *sim)
     raftlog_close(&log);
 }
 
-static void load_golden(struct sim_fs *sim)
+static void load_golden(struct sim_fs *sim, unsigned version)
 {
-    for (size_t i = 0; i < NK_COUNT_OF(names); i++) {
+    for (size_t i = 0; i < (version == 1 ? SEGMENTS : NK_COUNT_OF(names)); i++) {
         char path[512];
-        (void)snprintf(path, sizeof path, "%s/v1/%s", GOLDEN_DIRECTORY, names[i]);
+        (void)snprintf(path, sizeof path, "%s/v%u/%s", GOLDEN_DIRECTORY, version, names[i]);
         FILE *file = fopen(path, "rb");
         cr_assert_not_null(file, "%s", path);
         static uint8_t bytes[65536];
@@ -108,26 +129,66 @@ static void load_golden(struct sim_fs *sim)
     }
 }
 
-Test(raftlog_golden, version_1_is_read)
+static struct raftlog *open_golden(struct sim_fs *sim, struct transcript *transcript)
+{
+    struct nk_fs fs = sim_fs_handle(sim);
+    memset(transcript, 0, sizeof *transcript);
+    struct raftlog *log = NULL;
+    cr_assert_eq(raftlog_open(&fs, "raft", &options, visit, transcript, &log, NULL), NK_OK);
+    return log;
+}
+
+Test(raftlog_golden, every_version_is_read)
+{
+    static const char *const expected[] = {expected_1, expected_2};
+    cr_assert_eq(RAFTLOG_FORMAT_VERSION, NK_COUNT_OF(expected));
+    for (unsigned version = 1; version <= NK_COUNT_OF(expected); version++) {
+        struct sim_fs *sim = sim_fs_new(1);
+        load_golden(sim, version);
+        static struct transcript transcript;
+        struct raftlog *log = open_golden(sim, &transcript);
+        cr_expect_str_eq(transcript.text, expected[version - 1]);
+        raftlog_close(&log);
+        sim_fs_free(&sim);
+    }
+}
+
+/* A reader of version 1 that finds the log later must be told by a head that it cannot read it: so
+ * what we add goes to a segment of ours. */
+Test(raftlog_golden, a_log_of_version_1_goes_on_in_a_new_segment)
 {
     struct sim_fs *sim = sim_fs_new(1);
-    load_golden(sim);
-    struct nk_fs fs = sim_fs_handle(sim);
+    load_golden(sim, 1);
+    struct nk_buf before = {0};
+    sim_fs_read(sim, "raft/0000000000000004.log", &before);
     static struct transcript transcript;
-    struct raftlog *log = NULL;
-    cr_assert_eq(raftlog_open(&fs, "raft", &options, visit, &transcript, &log, NULL), NK_OK);
-    cr_expect_str_eq(transcript.text, expected);
+    struct raftlog *log = open_golden(sim, &transcript);
+    stage(log, RAFTLOG_ENTRY, 7, 2, 3, 2, nk_bytes_of_string("new"));
+    write_round(log);
     raftlog_close(&log);
+    struct nk_buf after = {0};
+    sim_fs_read(sim, "raft/0000000000000004.log", &after);
+    cr_expect(nk_bytes_equal(nk_buf_bytes(&before), nk_buf_bytes(&after)));
+    sim_fs_read(sim, "raft/0000000000000005.log", &after);
+    struct raftlog_segment_head head = {0};
+    cr_assert_eq(raftlog_segment_head_decode(after.data, &head), NK_OK);
+    cr_expect_eq(head.version, RAFTLOG_FORMAT_VERSION);
+    cr_expect(sim_fs_exists(sim, "raft/0000000000000005.top"));
+    log = open_golden(sim, &transcript);
+    cr_expect_str_eq(transcript.text + transcript.size - strlen("entry 7 2.3 2 'new'\n"),
+                     "entry 7 2.3 2 'new'\n");
+    raftlog_close(&log);
+    nk_buf_deinit(&before);
+    nk_buf_deinit(&after);
     sim_fs_free(&sim);
 }
 
-Test(raftlog_golden, version_1_is_what_we_write)
+Test(raftlog_golden, the_present_version_is_what_we_write)
 {
-    cr_assert_eq(RAFTLOG_FORMAT_VERSION, 1);
     struct sim_fs *golden = sim_fs_new(1);
-    load_golden(golden);
     struct sim_fs *sim = sim_fs_new(1);
     write_log(sim);
+    load_golden(golden, RAFTLOG_FORMAT_VERSION);
     struct nk_buf left = {0};
     struct nk_buf right = {0};
     sim_fs_list(golden, "raft", &left);

@@ -11,7 +11,9 @@ TestSuite(raftlog_layout, .timeout = 20);
 Test(raftlog_layout, a_head_comes_back)
 {
     static const struct raftlog_segment_head cases[] = {
-        {1, 0}, {2, 512}, {UINT64_C(0x123456789), UINT64_C(0x2000) * 512}};
+        {.sequence = 1, .previous_length = 0},
+        {.sequence = 2, .previous_length = 512},
+        {.sequence = UINT64_C(0x123456789), .previous_length = UINT64_C(0x2000) * 512}};
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         uint8_t sector[RAFTLOG_SECTOR_BYTES];
         raftlog_segment_head_encode(&cases[i], sector);
@@ -19,12 +21,13 @@ Test(raftlog_layout, a_head_comes_back)
         cr_expect_eq(raftlog_segment_head_decode(sector, &head), NK_OK, "case %zu", i);
         cr_expect_eq(head.sequence, cases[i].sequence, "case %zu", i);
         cr_expect_eq(head.previous_length, cases[i].previous_length, "case %zu", i);
+        cr_expect_eq(head.version, RAFTLOG_FORMAT_VERSION, "case %zu", i);
     }
 }
 
 Test(raftlog_layout, every_flipped_bit_of_a_head_is_corruption)
 {
-    struct raftlog_segment_head head = {7, 1024};
+    struct raftlog_segment_head head = {.sequence = 7, .previous_length = 1024};
     uint8_t sector[RAFTLOG_SECTOR_BYTES];
     raftlog_segment_head_encode(&head, sector);
     for (size_t bit = 0; bit < 8 * sizeof sector; bit++) {
@@ -43,7 +46,7 @@ static void seal_head(uint8_t sector[RAFTLOG_SECTOR_BYTES])
 
 Test(raftlog_layout, a_head_of_another_version_is_told_apart)
 {
-    struct raftlog_segment_head head = {7, 1024};
+    struct raftlog_segment_head head = {.sequence = 7, .previous_length = 1024};
     uint8_t sector[RAFTLOG_SECTOR_BYTES];
     raftlog_segment_head_encode(&head, sector);
     nk_put_u32(sector + 8, RAFTLOG_FORMAT_VERSION + 1);
@@ -56,10 +59,12 @@ Test(raftlog_layout, a_head_of_another_version_is_told_apart)
 
 Test(raftlog_layout, a_head_with_a_right_checksum_must_make_sense)
 {
-    static const struct raftlog_segment_head cases[] = {
-        {0, 0}, {1, 512}, {2, 0}, {2, 511}, {2, 513}};
+    static const struct {
+        uint64_t sequence;
+        uint64_t previous_length;
+    } cases[] = {{0, 0}, {1, 512}, {2, 0}, {2, 511}, {2, 513}};
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
-        struct raftlog_segment_head head = {7, 1024};
+        struct raftlog_segment_head head = {.sequence = 7, .previous_length = 1024};
         uint8_t sector[RAFTLOG_SECTOR_BYTES];
         raftlog_segment_head_encode(&head, sector);
         nk_put_u64(sector + 16, cases[i].sequence);
@@ -90,14 +95,17 @@ Test(raftlog_layout, a_batch_head_is_refused_in_any_other_place)
 Test(raftlog_layout, records_come_back_in_order)
 {
     static const struct raftlog_record records[] = {
-        {RAFTLOG_ENTRY, 3, 7, 9, 200, {(const uint8_t *)"payload", 7}},
-        {RAFTLOG_STATE, 0xFFFFFFFF, UINT64_MAX, 0, 0, {NULL, 0}},
-        {RAFTLOG_ENTRY, 0, 0, UINT64_MAX, 0, {NULL, 0}},
-        {RAFTLOG_FORGET, 65535, 0, 0, 0, {NULL, 0}},
+        {RAFTLOG_ENTRY, 3, 7, 9, 200, {(const uint8_t *)"payload", 7}, 0},
+        {RAFTLOG_STATE, 0xFFFFFFFF, UINT64_MAX, 0, 0, {NULL, 0}, 0},
+        {RAFTLOG_STATE, 7, 3, 9, 0, {NULL, 0}, UINT64_MAX},
+        {RAFTLOG_ENTRY, 0, 0, UINT64_MAX, 0, {NULL, 0}, 0},
+        {RAFTLOG_FORGET, 65535, 0, 0, 0, {NULL, 0}, 0},
     };
     struct nk_buf buf = {0};
     for (size_t i = 0; i < NK_COUNT_OF(records); i++) {
+        size_t before = buf.size;
         raftlog_record_encode(&records[i], &buf);
+        cr_expect_eq(buf.size - before, raftlog_record_size(&records[i]));
     }
     struct nk_bytes left = nk_buf_bytes(&buf);
     for (size_t i = 0; i < NK_COUNT_OF(records); i++) {
@@ -109,6 +117,7 @@ Test(raftlog_layout, records_come_back_in_order)
         cr_expect_eq(got.index, records[i].index);
         cr_expect_eq(got.entry_kind, records[i].entry_kind);
         cr_expect(nk_bytes_equal(got.payload, records[i].payload));
+        cr_expect_eq(got.released, records[i].released);
     }
     cr_expect_eq(left.size, 0);
     nk_buf_deinit(&buf);
@@ -131,7 +140,7 @@ Test(raftlog_layout, records_that_make_no_sense_are_refused)
         {"entry zero", 20, 0},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
-        struct raftlog_record record = {RAFTLOG_ENTRY, 1, 1, 1, 0, {(const uint8_t *)"data", 4}};
+        struct raftlog_record record = {RAFTLOG_ENTRY, 1, 1, 1, 0, {(const uint8_t *)"data", 4}, 0};
         struct nk_buf buf = {0};
         raftlog_record_encode(&record, &buf);
         buf.data[cases[i].offset] = cases[i].value;
@@ -140,6 +149,17 @@ Test(raftlog_layout, records_that_make_no_sense_are_refused)
         cr_expect_eq(left.size, buf.size, "%s", cases[i].what);
         nk_buf_deinit(&buf);
     }
+}
+
+Test(raftlog_layout, a_state_that_tells_of_nothing_released_is_refused)
+{
+    struct raftlog_record record = {.kind = RAFTLOG_STATE, .shard = 1, .term = 2, .released = 5};
+    struct nk_buf buf = {0};
+    raftlog_record_encode(&record, &buf);
+    nk_put_u64(buf.data + RAFTLOG_RECORD_HEAD_BYTES, 0);
+    struct nk_bytes left = nk_buf_bytes(&buf);
+    cr_expect_not(raftlog_record_decode(&left, &record));
+    nk_buf_deinit(&buf);
 }
 
 Test(raftlog_layout, an_entry_zero_is_a_programmer_error, .signal = SIGABRT)

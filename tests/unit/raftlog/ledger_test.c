@@ -128,6 +128,33 @@ Test(raftlog_ledger, a_state_is_where_it_was_noted_last, .init = setup, .fini = 
     cr_expect_not(raftlog_ledger_state_in(first, &record));
 }
 
+/* The segment that goes has entries which were released after the STATE was written. */
+Test(raftlog_ledger, a_state_is_written_again_for_what_it_does_not_tell, .init = setup,
+     .fini = teardown)
+{
+    entry(1, 1);
+    raftlog_ledger_grow(&ledger, 2);
+    entry(1, 2);
+    note(RAFTLOG_STATE, 1, 5);
+    raftlog_ledger_grow(&ledger, 3);
+    raftlog_ledger_release(&ledger, 1, 1);
+    cr_assert_eq(unheld(), 1);
+    struct raftlog_record record;
+    cr_assert(raftlog_ledger_state_in(raftlog_ledger_unheld(&ledger), &record));
+    cr_expect_eq(record.term, 5);
+    cr_expect_eq(record.released, 1);
+    raftlog_ledger_note(&ledger, &record);
+    cr_assert_not(raftlog_ledger_state_in(raftlog_ledger_unheld(&ledger), &record));
+    raftlog_ledger_drop(&ledger, raftlog_ledger_unheld(&ledger));
+    raftlog_ledger_release(&ledger, 1, 2);
+    cr_assert_eq(unheld(), 2);
+    cr_assert(raftlog_ledger_state_in(raftlog_ledger_unheld(&ledger), &record));
+    cr_expect_eq(record.released, 2);
+    cr_expect_eq(raftlog_ledger_released(&ledger, 1), 2);
+    note(RAFTLOG_FORGET, 1, 0);
+    cr_expect_eq(raftlog_ledger_released(&ledger, 1), 0);
+}
+
 Test(raftlog_ledger, a_forgotten_shard_holds_nothing_and_has_no_state, .init = setup,
      .fini = teardown)
 {

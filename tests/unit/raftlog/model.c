@@ -33,6 +33,7 @@ static void view_apply(struct model_view *view, const struct model_operation *op
     struct model_shard *shard = &view->shards[operation->shard];
     switch (operation->kind) {
     case MODEL_ENTRY:
+        shard->announced = shard->announced || (shard->last == 0 && shard->state_term != 0);
         for (uint64_t i = operation->index; i <= MODEL_INDEX_MAX; i++) {
             shard->term_at[i] = 0;
         }
@@ -94,6 +95,7 @@ static void visit(void *ctx, const struct raftlog_record *record)
     }
     case RAFTLOG_STATE:
         operation.kind = MODEL_STATE;
+        visitor->seen->shards[record->shard].told = record->released;
         break;
     case RAFTLOG_FORGET:
         operation.kind = MODEL_FORGET;
@@ -112,6 +114,20 @@ void model_init(struct model *model, uint64_t seed, const struct raftlog_options
     nk_prng_init(&model->prng, seed);
 }
 
+static void check_released(const struct model *model, const struct model_view *seen)
+{
+    for (size_t i = 0; i < MODEL_SHARDS; i++) {
+        const struct model_shard *found = &seen->shards[i];
+        const struct model_shard *wanted = &model->latest.shards[i];
+        cr_assert_leq(found->told, model->released_max[i], "told of more than was released");
+        for (uint64_t index = found->told + 1; wanted->announced && index <= wanted->released;
+             index++) {
+            cr_assert(found->term_at[index] != 0 || wanted->term_at[index] == 0,
+                      "an entry is gone and nothing tells of it");
+        }
+    }
+}
+
 /* What was seen is the acknowledged state plus a prefix of what was pending; that is what the log
  * goes on from. */
 static void settle(struct model *model, const struct model_view *seen)
@@ -124,6 +140,7 @@ static void settle(struct model *model, const struct model_view *seen)
         i++;
     }
     model->latest = *view;
+    check_released(model, seen);
     model->pending_count = 0;
     model->begun_count = 0;
     model->running = false;
@@ -195,6 +212,9 @@ void model_release(struct model *model, uint32_t shard, uint64_t index)
 {
     struct model_operation operation = {MODEL_RELEASE, shard, 0, index};
     raftlog_release(model->log, shard, index);
+    if (index > model->released_max[shard]) {
+        model->released_max[shard] = index;
+    }
     add(model, &operation);
 }
 

@@ -2,7 +2,8 @@
 
 /* What a raft log must say after a crash, kept without any of its tricks: the state that was
  * acknowledged, and the operations since, of which a prefix may have survived.  Payloads follow
- * from (shard, term, index), so a record that was never staged is recognised. */
+ * from (shard, term, index), so a record that was never staged is recognised.  What was released is
+ * there, or the STATE tells that it is gone. */
 
 #include "common/base/prng.h"
 #include "services/shardhost/raftlog/raftlog.h"
@@ -18,6 +19,8 @@ struct model_shard {
     uint64_t released;
     uint64_t state_term; /* 0: none */
     uint64_t state_vote;
+    uint64_t told;  /* seen: what the newest STATE says was released */
+    bool announced; /* a STATE came before the first entry, so all that is released is told */
 };
 
 struct model_view {
@@ -50,7 +53,8 @@ struct model {
     bool running;
     uint64_t term;
     size_t payload_bytes_max;
-    uint64_t visited; /* records of the last open */
+    uint64_t visited;                    /* records of the last open */
+    uint64_t released_max[MODEL_SHARDS]; /* ever */
 };
 
 void model_init(struct model *model, uint64_t seed, const struct raftlog_options *options);

@@ -33,6 +33,13 @@ static void visit(void *visitor, const struct raftlog_record *record)
                  (const char *)record->payload.data);
     cr_assert_gt(size, 0);
     transcript->size += (size_t)size;
+    if (record->released > 0) {
+        size = snprintf(transcript->text + transcript->size - 1,
+                        sizeof transcript->text - transcript->size, " released %u\n",
+                        (unsigned)record->released);
+        cr_assert_gt(size, 0);
+        transcript->size += (size_t)size - 1;
+    }
     cr_assert_lt(transcript->size, sizeof transcript->text);
     transcript->count++;
 }
@@ -178,7 +185,7 @@ Test(raftlog, a_round_larger_than_a_segment_goes_on_in_the_next)
     write_round(log);
     raftlog_close(&log);
     expect_files(sim, "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n"
-                      "0000000000000004.log\n");
+                      "0000000000000004.log\n0000000000000004.top\n");
     static struct transcript transcript;
     log = must_open(sim, &transcript);
     cr_expect_eq(transcript.count, 10);
@@ -195,7 +202,9 @@ Test(raftlog, a_record_larger_than_a_segment_has_one_for_itself)
     stage_entry(log, 1, 3, "small");
     write_round(log);
     raftlog_close(&log);
-    expect_files(sim, "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n");
+    expect_files(
+        sim,
+        "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n0000000000000003.top\n");
     static struct transcript transcript;
     log = must_open(sim, &transcript);
     cr_expect_str_eq(transcript.text, "entry 1 1.1 2 5:small\nentry 1 1.2 0 3145728:xxxxxxxx\n"
@@ -250,10 +259,14 @@ Test(raftlog, released_segments_are_recycled_and_the_rest_removed)
     stage_entry(log, 2, 1, "still fits");
     write_round(log);
     cr_expect_eq(nk_gauge_get(&raftlog_stats(log)->segments), 2);
-    expect_files(sim, "0000000000000001.old\n0000000000000006.log\n0000000000000007.log\n");
+    expect_files(
+        sim,
+        "0000000000000001.old\n0000000000000006.log\n0000000000000007.log\n0000000000000007.top\n");
     stage_bulk(log, 1, 8, 2500);
     write_round(log);
-    expect_files(sim, "0000000000000006.log\n0000000000000007.log\n0000000000000008.log\n");
+    expect_files(
+        sim,
+        "0000000000000006.log\n0000000000000007.log\n0000000000000008.log\n0000000000000008.top\n");
     raftlog_close(&log);
     static struct transcript transcript;
     log = must_open(sim, &transcript);
@@ -278,12 +291,67 @@ Test(raftlog, states_of_a_dropped_segment_are_carried_over)
     raftlog_forget(log, 3);
     raftlog_release(log, 1, 1);
     write_round(log);
-    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n");
+    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n0000000000000002.top\n");
     raftlog_close(&log);
     static struct transcript transcript;
     log = must_open(sim, &transcript);
     cr_expect_str_eq(transcript.text, "entry 1 1.2 0 2500:xxxxxxxx\nstate 2 7.3 0 0:\n"
-                                      "forget 3 0.0 0 0:\nstate 1 4.2 0 0:\n");
+                                      "forget 3 0.0 0 0:\nstate 1 4.2 0 0: released 1\n");
+    raftlog_close(&log);
+    sim_fs_free(&sim);
+}
+
+/* The STATE is in a segment that stays, and was written before the release. */
+Test(raftlog, what_was_released_is_told_before_it_goes)
+{
+    struct sim_fs *sim = sim_fs_new(1);
+    struct raftlog *log = must_open(sim, NULL);
+    stage_bulk(log, 1, 1, 2500);
+    write_round(log);
+    stage_bulk(log, 1, 2, 2500);
+    write_round(log);
+    stage_state(log, 1, 4, 2);
+    stage_bulk(log, 1, 3, 2500);
+    write_round(log);
+    raftlog_release(log, 1, 1);
+    write_round(log);
+    raftlog_close(&log);
+    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n0000000000000003.log\n"
+                      "0000000000000003.top\n");
+    static struct transcript transcript;
+    log = must_open(sim, &transcript);
+    cr_expect_str_eq(transcript.text, "entry 1 1.2 0 2500:xxxxxxxx\nstate 1 4.2 0 0:\n"
+                                      "entry 1 1.3 0 2500:xxxxxxxx\nstate 1 4.2 0 0: released 1\n");
+    raftlog_close(&log);
+    sim_fs_free(&sim);
+}
+
+/* Neither a new state nor a process that has released nothing yet tells of less. */
+Test(raftlog, what_was_told_stays_told_until_the_shard_is_forgotten)
+{
+    struct sim_fs *sim = sim_fs_new(1);
+    struct raftlog *log = must_open(sim, NULL);
+    stage_state(log, 1, 4, 2);
+    stage_bulk(log, 1, 1, 3000);
+    stage_bulk(log, 1, 2, 3000);
+    write_round(log);
+    raftlog_release(log, 1, 2);
+    write_round(log);
+    stage_state(log, 1, 5, 2);
+    write_round(log);
+    raftlog_close(&log);
+    log = must_open(sim, NULL);
+    stage_state(log, 1, 6, 3);
+    write_round(log);
+    raftlog_forget(log, 1);
+    stage_state(log, 1, 1, 0);
+    write_round(log);
+    raftlog_close(&log);
+    static struct transcript transcript;
+    log = must_open(sim, &transcript);
+    cr_expect_str_eq(transcript.text, "state 1 5.2 0 0: released 2\n"
+                                      "state 1 6.3 0 0: released 2\n"
+                                      "forget 1 0.0 0 0:\nstate 1 1.0 0 0:\n");
     raftlog_close(&log);
     sim_fs_free(&sim);
 }
@@ -323,10 +391,10 @@ Test(raftlog, a_file_that_was_a_larger_segment_is_cut_to_size)
     raftlog_release(log, 1, 1);
     stage_bulk(log, 1, 3, 1000);
     write_round(log);
-    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n");
+    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n0000000000000002.top\n");
     stage_bulk(log, 1, 4, 2000);
     write_round(log);
-    expect_files(sim, "0000000000000002.log\n0000000000000003.log\n");
+    expect_files(sim, "0000000000000002.log\n0000000000000003.log\n0000000000000003.top\n");
     struct nk_buf bytes = {0};
     sim_fs_read(sim, "raft/0000000000000003.log", &bytes);
     cr_expect_eq(bytes.size, 4096);
@@ -435,11 +503,11 @@ Test(raftlog, a_full_disk_costs_the_spares_first)
     raftlog_release(log, 1, 1);
     stage_entry(log, 1, 3, "");
     write_round(log);
-    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n");
+    expect_files(sim, "0000000000000001.old\n0000000000000002.log\n0000000000000002.top\n");
     sim_fs_limit_space(sim, 6000);
     stage_bulk(log, 1, 4, 400);
     write_round(log);
-    expect_files(sim, "0000000000000002.log\n");
+    expect_files(sim, "0000000000000002.log\n0000000000000002.top\n");
     raftlog_close(&log);
     sim_fs_free(&sim);
 }
@@ -457,7 +525,7 @@ Test(raftlog, segments_that_nobody_needs_go_without_a_record)
     cr_expect_not(raftlog_begin(log), "all are needed");
     raftlog_release(log, 1, 3);
     write_round(log);
-    expect_files(sim, "0000000000000001.old\n0000000000000004.log\n");
+    expect_files(sim, "0000000000000001.old\n0000000000000004.log\n0000000000000004.top\n");
     cr_expect_not(raftlog_begin(log), "nothing is left to do");
     raftlog_close(&log);
     static struct transcript transcript;
@@ -537,7 +605,9 @@ static struct sim_fs *three_segments(void)
         write_round(log);
     }
     raftlog_close(&log);
-    expect_files(sim, "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n");
+    expect_files(
+        sim,
+        "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n0000000000000003.top\n");
     return sim;
 }
 
@@ -550,6 +620,41 @@ Test(raftlog, a_missing_segment_is_corruption)
     cr_assert_eq(nk_fs_remove(&fs, "raft/0000000000000002.log"), NK_OK);
     cr_expect_eq(try_open(sim, &transcript, &fault), NK_CORRUPT);
     cr_expect_str_eq(fault.file, "raft/0000000000000002.log");
+    sim_fs_free(&sim);
+}
+
+Test(raftlog, a_missing_newest_segment_is_corruption)
+{
+    static struct transcript transcript;
+    struct raftlog_fault fault = {0};
+    for (uint64_t last = 3; last > 0; last--) { /* it alone, then with those before it */
+        struct sim_fs *sim = three_segments();
+        struct nk_fs fs = sim_fs_handle(sim);
+        for (uint64_t i = last; i <= 3; i++) {
+            char name[64];
+            (void)snprintf(name, sizeof name, "raft/%016llx.log", (unsigned long long)i);
+            cr_assert_eq(nk_fs_remove(&fs, name), NK_OK);
+        }
+        cr_expect_eq(try_open(sim, &transcript, &fault), NK_CORRUPT);
+        cr_expect_str_eq(fault.file, "raft/0000000000000003.log");
+        cr_expect_eq(transcript.count, 0);
+        cr_expect(sim_fs_exists(sim, "raft/0000000000000003.top"), "nothing was changed");
+        sim_fs_free(&sim);
+    }
+}
+
+/* It is a second witness: the segments alone are a log, too. */
+Test(raftlog, a_mark_that_is_missing_is_made_again)
+{
+    struct sim_fs *sim = three_segments();
+    struct nk_fs fs = sim_fs_handle(sim);
+    cr_assert_eq(nk_fs_remove(&fs, "raft/0000000000000003.top"), NK_OK);
+    static struct transcript transcript;
+    struct raftlog *log = must_open(sim, &transcript);
+    cr_expect_eq(transcript.count, 10);
+    raftlog_close(&log);
+    expect_files(sim, "0000000000000001.log\n0000000000000002.log\n0000000000000003.log\n"
+                      "0000000000000003.top\n");
     sim_fs_free(&sim);
 }
 
@@ -573,7 +678,7 @@ Test(raftlog, a_later_format_is_refused_and_left_alone)
     struct sim_fs *sim = three_segments();
     struct nk_buf before = {0};
     sim_fs_read(sim, "raft/0000000000000003.log", &before);
-    before.data[8] = 2;
+    before.data[8] = (uint8_t)(RAFTLOG_FORMAT_VERSION + 1);
     memset(before.data + 12, 0, 4);
     uint32_t crc = nk_crc32c(nk_bytes_of(before.data, 512));
     nk_put_u32(before.data + 12, crc);
@@ -599,7 +704,8 @@ Test(raftlog, foreign_files_are_left_alone)
     sim_fs_put(sim, "raft/0000000000000000.log", nk_bytes_of_string("x"));
     struct raftlog *log = must_open(sim, NULL);
     raftlog_close(&log);
-    expect_files(sim, "0000000000000000.log\n0000000000000001.log\n00000000000000zz.log\nLOCK\n");
+    expect_files(sim, "0000000000000000.log\n0000000000000001.log\n0000000000000001."
+                      "top\n00000000000000zz.log\nLOCK\n");
     sim_fs_free(&sim);
 }
 
