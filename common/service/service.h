@@ -26,8 +26,9 @@ struct nk_role_ops {
     const char *name; /* "gateway", "shardhost", "gossip", "admin": in logs, labels, file names */
 
     /* Builds the role.  On failure *out_role is NULL and `reason` has one line for the operator.
-     * NK_INVALID and NK_CONFLICT: configuration and data do not fit (the process ends with code
-     * 78); anything else ends it with 1.  May block: it is the start. */
+     * NK_INVALID and NK_CONFLICT: configuration and data do not fit, NK_FORMAT_TOO_NEW: a later
+     * version wrote the data (the process ends with code 78); anything else ends it with 1.  May
+     * block: it is the start. */
     enum nk_err (*init)(const struct nk_service_context *context, void **out_role,
                         struct nk_text *reason);
 

@@ -72,5 +72,6 @@ int start_exit_code(enum nk_err err)
     if (err == NK_OK) {
         return EXIT_SUCCESS;
     }
-    return err == NK_INVALID || err == NK_CONFLICT ? EXIT_CONFIG : EXIT_FAILURE;
+    bool misfit = err == NK_INVALID || err == NK_CONFLICT || err == NK_FORMAT_TOO_NEW;
+    return misfit ? EXIT_CONFIG : EXIT_FAILURE;
 }

@@ -20,8 +20,9 @@ NK_MUST_CHECK
 enum nk_err start_settings(const char *program, int argc, char **argv, start_read_file read_file,
                            struct nk_settings **out_settings, bool *out_done);
 
-/* 0 for NK_OK; 78 (EX_CONFIG of sysexits.h) for NK_INVALID and NK_CONFLICT: settings, data and
- * surroundings do not fit together, and starting again would change nothing; else 1. */
+/* 0 for NK_OK; 78 (EX_CONFIG of sysexits.h) for NK_INVALID, NK_CONFLICT and NK_FORMAT_TOO_NEW:
+ * program, settings, data and surroundings do not fit together, and starting again would change
+ * nothing; else 1. */
 int start_exit_code(enum nk_err err);
 
 /* ---- data_dir/run/<role>.json: what a running process says about itself ---- */

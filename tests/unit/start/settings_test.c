@@ -131,7 +131,7 @@ Test(start_settings, exit_codes_tell_what_another_start_would_not_change)
         int code;
     } cases[] = {
         {NK_OK, 0}, {NK_INVALID, 78}, {NK_CONFLICT, 78},   {NK_BUSY, 1},
-        {NK_IO, 1}, {NK_CORRUPT, 1},  {NK_UNAVAILABLE, 1}, {NK_FORMAT_TOO_NEW, 1},
+        {NK_IO, 1}, {NK_CORRUPT, 1},  {NK_UNAVAILABLE, 1}, {NK_FORMAT_TOO_NEW, 78},
     };
     for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
         cr_expect_eq(start_exit_code(cases[i].err), cases[i].code, "case %zu", i);
