@@ -23,6 +23,10 @@
  * the shard's raft group, which commits them anew when it leads again.  Every shard that was ever
  * used has its term and vote in the log, so the log names all shards there are.
  *
+ * Released.  The log says of each shard up to where it has given up entries to the tables.  Tables
+ * that end before that, and before what the log still has, are not those that it gave them up to:
+ * lost, or older ones.
+ *
  * Damage.  What is wrong with one shard fences that shard, here as when it serves; the log keeps
  * its records, since nothing of them is released.  Damage of the log itself ends the start: it is
  * everybody's. */
@@ -250,6 +254,7 @@ struct recovered {
     struct lsm_version applied;
     raft_term term;
     raft_id vote;
+    raft_index released;             /* up to here the log has given up entries to the tables */
     raft_index last;                 /* highest index that the log has; 0: none */
     raft_index missing;              /* the log goes on behind a gap that starts here; 0: no gap */
     struct recovered_entry *entries; /* applied + 1 onward */
@@ -266,11 +271,18 @@ struct recovery {
     struct lsm_fault fault;
 };
 
-static void set_damaged(struct recovered *shard, uint32_t id, const char *what)
+static void set_damaged(struct recovered *shard, uint32_t id, enum nk_err err, const char *what)
 {
     lsm_close(&shard->db);
-    shard->fault = (struct lsm_fault){.err = NK_CORRUPT, .what = what};
+    shard->fault = (struct lsm_fault){.err = err, .what = what};
     host_shard_directory(id, shard->fault.file, sizeof shard->fault.file);
+}
+
+/* What is wrong with files of one shard, as it would be told when it serves.  A later version's
+ * files are not wrong, but this program's, and a full disk is everybody's. */
+static bool is_damage(enum nk_err err)
+{
+    return err == NK_CORRUPT || err == NK_IO;
 }
 
 static struct recovered *recovered_shard(struct recovery *recovery, uint32_t id)
@@ -283,7 +295,7 @@ static struct recovered *recovered_shard(struct recovery *recovery, uint32_t id)
     struct lsm_db *db = NULL;
     struct lsm_fault fault = {0};
     enum nk_err err = lsm_open(recovery->host->engine, directory, &db, &fault);
-    if (err != NK_OK && err != NK_CORRUPT) {
+    if (err != NK_OK && !is_damage(err)) {
         recovery->err = err;
         recovery->shard = id;
         recovery->fault = fault;
@@ -360,6 +372,7 @@ static void recover_record(void *visitor, const struct raftlog_record *record)
     case RAFTLOG_STATE:
         shard->term = record->term;
         shard->vote = record->index;
+        shard->released = record->released;
         break;
     case RAFTLOG_ENTRY:
         recover_entry(shard, record);
@@ -368,6 +381,7 @@ static void recover_record(void *visitor, const struct raftlog_record *record)
         cut_entries(shard, 0);
         shard->term = 0;
         shard->vote = 0;
+        shard->released = 0;
         shard->last = 0;
         shard->missing = 0;
         break;
@@ -396,6 +410,12 @@ static void find_unnamed(struct recovery *recovery)
     nk_free(trees.seen);
 }
 
+/* Up to where tables and log together have every entry. */
+static raft_index whole_up_to(const struct recovered *shard)
+{
+    return shard->applied.index + shard->count;
+}
+
 /* NULL, or what does not fit together: raft is only given what it may rely on. */
 static const char *contradiction(const struct recovered *shard)
 {
@@ -404,6 +424,9 @@ static const char *contradiction(const struct recovered *shard)
     }
     if (shard->applied.term > shard->term) {
         return "the log's term is behind that of the tables";
+    }
+    if (whole_up_to(shard) < shard->released) {
+        return "the tables lack what the log has given up";
     }
     if (shard->missing != 0) {
         return "the log lacks an entry";
@@ -455,13 +478,27 @@ static enum nk_err open_shard(struct host *host, uint32_t id, struct recovered *
     return err;
 }
 
+/* The numbers behind the line that says that the shard is fenced. */
+static void tell_contradiction(const struct host *host, uint32_t id, const struct recovered *shard,
+                               const char *what)
+{
+    nk_log_warn(&host->env->log, "shardhost", what, NK_LOG_NUMBER("shard", id),
+                NK_LOG_NUMBER("tables_index", shard->applied.index),
+                NK_LOG_NUMBER("tables_term", shard->applied.term),
+                NK_LOG_NUMBER("log_term", shard->term),
+                NK_LOG_NUMBER("log_released_index", shard->released),
+                NK_LOG_NUMBER("log_last_index", shard->last),
+                NK_LOG_NUMBER("whole_up_to_index", whole_up_to(shard)));
+}
+
 static enum nk_err start_recovered(struct host *host, uint32_t id, struct recovered *recovered)
 {
     struct shard *shard;
     if (recovered->db != NULL) {
         const char *what = contradiction(recovered);
         if (what != NULL) {
-            set_damaged(recovered, id, what);
+            tell_contradiction(host, id, recovered, what);
+            set_damaged(recovered, id, NK_CORRUPT, what);
         }
     }
     if (recovered->db != NULL) {
@@ -472,10 +509,12 @@ static enum nk_err start_recovered(struct host *host, uint32_t id, struct recove
             shard_campaign(shard);
             return NK_OK;
         }
-        if (err != NK_CORRUPT) {
+        if (!is_damage(err)) {
             return err;
         }
-        set_damaged(recovered, id, "the state of the shard makes no sense");
+        set_damaged(recovered, id, err,
+                    err == NK_IO ? "the state of the shard cannot be read"
+                                 : "the state of the shard makes no sense");
     }
     shard_open_fenced(host, id, &recovered->fault, &shard);
     host_add_shard(host, shard);

@@ -7,11 +7,22 @@ import socket
 import subprocess
 import unittest
 
+import grpc
+
 import clients
 import harness
 
 EXIT_CONFIG = 78
 EXIT_FAILURE = 1
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
 
 
 class WrongUse(unittest.TestCase):
@@ -177,6 +188,92 @@ class WrongUse(unittest.TestCase):
                 self.expect_undamaged(node)
                 node.kill()
                 shutil.rmtree(node.data_dir)
+
+    SHARDS = 4
+    COLD = [b"cold-%d" % i for i in range(24)]  # some in each shard
+
+    def node_with_cold_data(self):
+        """A stopped node whose log has given up what is in tables."""
+        node = self.running_node("--total-shards", str(self.SHARDS),
+                                 "--set", "raft.segment_bytes=4MiB",
+                                 "--set", "lsm.memtable_bytes=1MiB")
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            for key in self.COLD:
+                client.put(key=key, value=key)
+
+            def grown():
+                client.put(key=b"hot", value=bytes(500_000))
+                return not (node.data_dir / "raft/0000000000000001.log").exists()
+            harness.wait_for(grown, "the first segment of the log to go")
+        self.assertEqual(node.stop(), 0)
+        return node
+
+    def count_fenced(self, node):
+        """Asks for all cold keys: how many are of fenced shards.  The others must be there."""
+        fenced = 0
+        with clients.channel(node.rpc_address) as link:
+            client = clients.StubClient(link)
+            for key in self.COLD:
+                try:
+                    self.assertEqual(client.get(key=key).value, key)
+                except grpc.RpcError as error:
+                    self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE, error)
+                    self.assertIn("SHARD_FENCED", error.details())
+                    with self.assertRaises(grpc.RpcError):
+                        client.put(key=key, value=b"new")
+                    fenced += 1
+        return fenced
+
+    def test_tables_that_are_gone_are_told_and_nothing_is_invented(self):
+        node = self.node_with_cold_data()
+        lsm = node.data_dir / "lsm"
+        kept = self.directory / "kept"
+        shutil.copytree(lsm, kept)
+        for lost in (["shard-1"], ["shard-1", "shard-2", "shard-3"], ["shard-1", "shard-1 file"]):
+            with self.subTest(lost):
+                for name in lost:
+                    if name.endswith("file"):
+                        (lsm / "shard-1").write_text("x", encoding="utf-8")
+                    else:
+                        shutil.rmtree(lsm / name)
+                for _ in range(2):  # another start does not forget
+                    node.start()
+                    fenced = self.count_fenced(node)
+                    health = node.http("shardhost", "GET", "/health").body
+                    self.assertEqual(node.stop(), 0)
+                    self.assertIn(b"shard-fenced", health)
+                    self.assertGreater(fenced, 0)
+                    self.assertLess(fenced, len(self.COLD))
+                self.assertIn("the shard is fenced", node.log_path.read_text(encoding="utf-8"))
+                shutil.rmtree(lsm)
+                shutil.copytree(kept, lsm)
+        node.start()
+        self.assertEqual(self.count_fenced(node), 0)
+
+    def test_tables_of_a_later_version_are_refused(self):
+        node = self.node_with_cold_data()
+        manifest = node.data_dir / "lsm/shard-1/manifest"
+        whole = manifest.read_bytes()
+        slot = bytearray(whole[:32])  # magic, version, checksum of all others, sequence, length
+        slot[8:12] = (99).to_bytes(4, "little")
+        slot[12:16] = crc32c(slot[:12] + slot[16:]).to_bytes(4, "little")
+        manifest.write_bytes(bytes(slot) + whole[32:])
+        run = self.run_program(*self.basic(), *node.flags, name="shardhost")
+        self.expect_one_line(run, EXIT_CONFIG, "shard 1", "lsm/shard-1/manifest", "newer version")
+        manifest.write_bytes(whole)
+        node.start()
+        self.assertEqual(self.count_fenced(node), 0)
+
+    def test_a_log_without_its_newest_segment_is_refused(self):
+        node = self.node_with_cold_data()
+        newest = max((node.data_dir / "raft").glob("*.log"))
+        newest.rename(self.directory / "kept")
+        run = self.run_program(*self.basic(), *node.flags, name="shardhost")
+        self.expect_one_line(run, EXIT_FAILURE, f"raft/{newest.name}", "missing")
+        (self.directory / "kept").rename(newest)
+        node.start()
+        self.assertEqual(self.count_fenced(node), 0)
 
     @staticmethod
     def files(directory):

@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "common/base/codec.h"
+#include "common/base/crc32c.h"
 #include "services/shardhost/raft/raft.h"
 #include "services/shardhost/raftlog/raftlog.h"
 #include "services/shardhost/shardhost.h"
@@ -115,6 +117,18 @@ static void expect_fenced(struct hosting *hosting, uint32_t shard)
     cr_expect_neq(hosting_err(hosting, put), NK_OK);
     cr_expect_not_null(strstr(hosting_reply(hosting, get)->message, "damaged"));
     cr_expect_not_null(strstr(hosting_reply(hosting, put)->message, "damaged"));
+}
+
+static int is_fenced(struct hosting *hosting, uint32_t shard)
+{
+    hosting->shard = shard;
+    uint64_t get = hosting_send_get(hosting, "k0", "");
+    hosting_settle(hosting);
+    if (hosting_err(hosting, get) == NK_OK || hosting_err(hosting, get) == NK_NOT_FOUND) {
+        return 0;
+    }
+    cr_expect_not_null(strstr(hosting_reply(hosting, get)->message, "damaged"));
+    return 1;
 }
 
 static void must_start(struct hosting *hosting)
@@ -256,6 +270,138 @@ Test(shardhost_recovery, damage_of_one_shards_files_fences_it_and_no_other)
         cr_expect_str_eq(hosting_value(&hosting, get), "only in the log", "%s", files[i]);
         hosting_close(&hosting);
     }
+}
+
+static void remove_tree(struct hosting *hosting, const char *directory)
+{
+    char name[128];
+    while (find_file(hosting, directory, "", name, sizeof name)) {
+        cr_assert_eq(nk_fs_remove(&hosting->stage.env.fs, name), NK_OK);
+    }
+    cr_assert_eq(nk_fs_remove(&hosting->stage.env.fs, directory), NK_OK);
+}
+
+/* A tree that was flushed long ago: of its shard the log has nothing but term and vote, and that
+ * there was more. */
+static void open_with_cold_data(struct hosting *hosting)
+{
+    hosting_open(hosting);
+    kill_role(hosting);
+    hosting->stage.config.raft.segment_bytes = 64 * NK_KIB;
+    must_start(hosting);
+    put_many(hosting, 12);
+    expect_served(hosting, 5);
+    hosting->shard = 7;
+    put_many(hosting, 100);
+    for (size_t i = 0; i < 10; i++) { /* the log asks for cold shards to be flushed, one by one */
+        stage_advance(&hosting->stage, 1000);
+        hosting_settle(hosting);
+        put_many(hosting, 20);
+    }
+    cr_assert(!sim_fs_exists(hosting->stage.fs, "raft/0000000000000001.log"));
+    kill_role(hosting);
+}
+
+Test(shardhost_recovery, a_tree_that_is_gone_with_what_the_log_gave_up_fences_its_shard)
+{
+    struct hosting hosting;
+    open_with_cold_data(&hosting);
+    remove_tree(&hosting, "lsm/shard-3");
+    for (size_t start = 0; start < 2; start++) { /* the first one leaves an empty tree */
+        must_start(&hosting);
+        cr_expect_str_eq(hosting.stage.log_message,
+                         "the shard is fenced: its data cannot be trusted");
+        expect_fenced(&hosting, 3);
+        expect_served(&hosting, 5);
+        expect_served(&hosting, 7);
+        put_many(&hosting, 100); /* its records are carried over again */
+        expect_fenced(&hosting, 3);
+        kill_role(&hosting);
+    }
+    stage_close(&hosting.stage);
+}
+
+/* Nothing is gone as long as the log has it all. */
+Test(shardhost_recovery, a_tree_that_is_gone_is_made_again_from_a_log_that_gave_up_nothing)
+{
+    struct hosting hosting;
+    open_with_data(&hosting);
+    remove_tree(&hosting, "lsm/shard-3");
+    must_start(&hosting);
+    uint64_t get = hosting_send_get(&hosting, "k0", "");
+    hosting_settle(&hosting);
+    cr_expect_eq(strlen(hosting_value(&hosting, get)), 3999);
+    hosting_close(&hosting);
+}
+
+/* One call of the start fails, each in turn: what is the log's or everybody's ends it, what is the
+ * shard's fences it, and the next start finds all as it was. */
+Test(shardhost_recovery, a_tree_that_cannot_be_read_fences_its_shard_and_no_other)
+{
+    struct hosting hosting;
+    open_with_data(&hosting);
+    size_t fenced = 0;
+    bool failed = true;
+    for (uint64_t operation = 1; failed; operation++) {
+        uint64_t errors = hosting.stage.log_counts[NK_LOG_ERROR];
+        uint64_t faults = sim_fs_io_faults(hosting.stage.fs);
+        sim_fs_fail_at(hosting.stage.fs, operation, NK_IO);
+        char memory[256];
+        enum nk_err err = try_start(&hosting, memory, sizeof memory);
+        failed = sim_fs_io_faults(hosting.stage.fs) > faults;
+        sim_fs_fail_at(hosting.stage.fs, UINT64_MAX, NK_IO);
+        if (err != NK_OK) {
+            cr_expect_null(strstr(memory, "shard-"), "%s", memory);
+            continue;
+        }
+        size_t told = hosting.stage.log_counts[NK_LOG_ERROR] - errors;
+        hosting_meet(&hosting);
+        cr_expect_eq(is_fenced(&hosting, 3) + is_fenced(&hosting, 5), told);
+        fenced += told;
+        kill_role(&hosting);
+    }
+    cr_expect_gt(fenced, 3);
+    must_start(&hosting);
+    hosting.shard = 3;
+    uint64_t get = hosting_send_get(&hosting, "k0", "");
+    hosting_settle(&hosting);
+    cr_expect_eq(strlen(hosting_value(&hosting, get)), 3999);
+    hosting_close(&hosting);
+}
+
+/* A program of an earlier version must leave the data alone. */
+Test(shardhost_recovery, a_tree_of_a_later_version_stops_the_node)
+{
+    struct hosting hosting;
+    open_with_data(&hosting);
+    struct nk_buf manifest = {0};
+    sim_fs_read(hosting.stage.fs, "lsm/shard-3/manifest", &manifest);
+    nk_put_u32(manifest.data + 8, 99); /* version and checksum of the first slot */
+    uint32_t crc = nk_crc32c(nk_bytes_of(manifest.data, 12));
+    nk_put_u32(manifest.data + 12, nk_crc32c_extend(crc, nk_bytes_of(manifest.data + 16, 16)));
+    cr_assert_eq(nk_fs_remove(&hosting.stage.env.fs, "lsm/shard-3/manifest"), NK_OK);
+    sim_fs_put(hosting.stage.fs, "lsm/shard-3/manifest", nk_buf_bytes(&manifest));
+    nk_buf_deinit(&manifest);
+    expect_refused(&hosting, NK_FORMAT_TOO_NEW, "shard 3 cannot be opened");
+    expect_refused(&hosting, NK_FORMAT_TOO_NEW, "written by a newer version");
+    stage_close(&hosting.stage);
+}
+
+Test(shardhost_recovery, a_log_whose_newest_segment_is_gone_is_refused)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    expect_served(&hosting, 5); /* its entries hold the oldest one */
+    hosting.shard = 3;
+    put_many(&hosting, 1500);
+    kill_role(&hosting);
+    char name[128];
+    cr_assert(find_file(&hosting, "raft", ".top", name, sizeof name));
+    (void)memcpy(strrchr(name, '.'), ".log", 4);
+    cr_assert_eq(nk_fs_remove(&hosting.stage.env.fs, name), NK_OK);
+    expect_refused(&hosting, NK_CORRUPT, "the newest segment is missing");
+    expect_refused(&hosting, NK_CORRUPT, name);
+    stage_close(&hosting.stage);
 }
 
 static void ignore(void *visitor, const struct raftlog_record *record)
