@@ -1,11 +1,14 @@
-/* Options of the sockets.  Those that are not obvious, found by trying (README.md has the facts):
+/* Options of the sockets.  Those that are not obvious, found by trying:
  *   - no ZMTP heartbeats: libzmq 4.3.4 aborts the process when a consumer with heartbeats falls
  *     behind; TCP keepalive and TCP_USER_TIMEOUT find dead machines instead;
  *   - ROUTER_MANDATORY: else frames to a process that has gone vanish without an error;
  *   - IMMEDIATE: else frames to an absent process wait, and are delivered when it is back, long
  *     after whoever sent them has given up;
  *   - MAXMSGSIZE: refuses a declared length before memory is spent on it;
- *   - LINGER: never the default, which keeps the context alive for ever. */
+ *   - LINGER: never the default, which keeps the context alive for ever;
+ *   - monitors: ZeroMQ's thread sends their events and waits when there is no room, and for ever
+ *     when nobody is there to take them.  So their queues have no bound (a link makes at most some
+ *     40 events a second), and a monitor is told to end before anything of it is closed. */
 
 #include "channel.h"
 
@@ -79,12 +82,14 @@ void channel_close(struct channel **channel)
     }
     nk_list_remove(&(*channel)->hot);
     nk_list_remove(&(*channel)->grave);
-    int failed = zmq_close((*channel)->socket);
-    NK_ASSERT(failed == 0);
     if ((*channel)->monitor != NULL) {
+        int failed = zmq_socket_monitor((*channel)->socket, NULL, 0);
+        NK_ASSERT(failed == 0);
         failed = zmq_close((*channel)->monitor);
         NK_ASSERT(failed == 0);
     }
+    int failed = zmq_close((*channel)->socket);
+    NK_ASSERT(failed == 0);
     nk_free(*channel);
     *channel = NULL;
 }
@@ -201,6 +206,7 @@ static int open_monitor(void *context, struct channel *channel)
         return -1;
     }
     set_option(channel->monitor, ZMQ_LINGER, 0);
+    set_option(channel->monitor, ZMQ_RCVHWM, 0);
     channel->monitor_fd = descriptor_of(channel->monitor);
     if (zmq_connect(channel->monitor, address) != 0) {
         return -1;
