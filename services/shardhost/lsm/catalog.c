@@ -2,17 +2,9 @@
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
-#include "common/base/codec.h"
 #include "services/shardhost/lsm/names.h"
 
 #define KEYS_CHUNK_BYTES 4096
-
-enum field {
-    FIELD_POSITION = 1,
-    FIELD_NUMBER_NEXT = 2,
-    FIELD_ADD = 3,
-    FIELD_REMOVE = 4,
-};
 
 void lsm_catalog_init(struct lsm_catalog *catalog)
 {
@@ -45,7 +37,7 @@ static void put_bytes(struct nk_buf *out, struct nk_bytes bytes)
 void lsm_catalog_put_position(struct nk_buf *out, const struct lsm_position *position)
 {
     NK_ASSERT(position->state_size <= LSM_STATE_BYTES_MAX);
-    put_varint(out, FIELD_POSITION);
+    put_varint(out, LSM_EDIT_POSITION);
     put_varint(out, position->applied.term);
     put_varint(out, position->applied.index);
     put_varint(out, position->time_ms);
@@ -54,14 +46,14 @@ void lsm_catalog_put_position(struct nk_buf *out, const struct lsm_position *pos
 
 void lsm_catalog_put_number_next(struct nk_buf *out, uint64_t number_next)
 {
-    put_varint(out, FIELD_NUMBER_NEXT);
+    put_varint(out, LSM_EDIT_NUMBER_NEXT);
     put_varint(out, number_next);
 }
 
 void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_table_meta *meta)
 {
     NK_ASSERT(level < LSM_LEVEL_COUNT);
-    put_varint(out, FIELD_ADD);
+    put_varint(out, LSM_EDIT_ADD);
     put_varint(out, level);
     put_varint(out, meta->number);
     put_varint(out, meta->size_bytes);
@@ -78,7 +70,7 @@ void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_ta
 
 void lsm_catalog_put_remove(struct nk_buf *out, uint32_t level, uint64_t number)
 {
-    put_varint(out, FIELD_REMOVE);
+    put_varint(out, LSM_EDIT_REMOVE);
     put_varint(out, level);
     put_varint(out, number);
 }
@@ -97,45 +89,95 @@ void lsm_catalog_put_snapshot(struct nk_buf *out, const struct lsm_position *pos
 
 /* ---- Reading ---- */
 
-static bool read_position(struct nk_reader *reader, struct lsm_catalog *catalog)
+static bool read_position(struct nk_reader *reader, struct lsm_position *position)
 {
-    struct lsm_position position = {.state_size = 0};
-    position.applied.term = nk_read_varint(reader);
-    position.applied.index = nk_read_varint(reader);
-    position.time_ms = nk_read_varint(reader);
+    memset(position, 0, sizeof *position);
+    position->applied.term = nk_read_varint(reader);
+    position->applied.index = nk_read_varint(reader);
+    position->time_ms = nk_read_varint(reader);
     struct nk_bytes state = nk_read_bytes(reader, nk_read_varint(reader));
-    if (reader->failed || state.size > LSM_STATE_BYTES_MAX ||
-        position.applied.index < catalog->position.applied.index ||
-        position.time_ms < catalog->position.time_ms) {
+    if (reader->failed || state.size > LSM_STATE_BYTES_MAX) {
         return false;
     }
-    position.state_size = state.size;
-    memcpy(position.state, state.data, state.size);
-    catalog->position = position;
+    position->state_size = state.size;
+    if (state.size > 0) {
+        memcpy(position->state, state.data, state.size);
+    }
     return true;
 }
 
-static bool read_number_next(struct nk_reader *reader, struct lsm_catalog *catalog)
+static void read_meta(struct nk_reader *reader, struct lsm_table_meta *meta)
 {
-    uint64_t number_next = nk_read_varint(reader);
-    bool sensible = !reader->failed && number_next >= catalog->number_next &&
-                    number_next <= LSM_TABLE_NUMBER_LIMIT;
+    meta->number = nk_read_varint(reader);
+    meta->size_bytes = nk_read_varint(reader);
+    meta->record_count = nk_read_varint(reader);
+    meta->tombstone_count = nk_read_varint(reader);
+    meta->index_min = nk_read_varint(reader);
+    meta->index_max = nk_read_varint(reader);
+    meta->expire_count = nk_read_varint(reader);
+    meta->expire_min_ms = nk_read_varint(reader);
+    meta->expire_max_ms = nk_read_varint(reader);
+    meta->smallest = nk_read_bytes(reader, nk_read_varint(reader));
+    meta->largest = nk_read_bytes(reader, nk_read_varint(reader));
+}
+
+enum nk_err lsm_edit_next(struct nk_reader *payload, struct lsm_edit *out_edit)
+{
+    if (nk_reader_left(payload) == 0) {
+        return NK_NOT_FOUND;
+    }
+    uint64_t kind = nk_read_varint(payload);
+    switch (kind) {
+    case LSM_EDIT_POSITION:
+        if (!read_position(payload, &out_edit->position)) {
+            return NK_CORRUPT;
+        }
+        break;
+    case LSM_EDIT_NUMBER_NEXT:
+        out_edit->number_next = nk_read_varint(payload);
+        break;
+    case LSM_EDIT_ADD:
+        out_edit->level = nk_read_varint(payload);
+        read_meta(payload, &out_edit->meta);
+        break;
+    case LSM_EDIT_REMOVE:
+        out_edit->level = nk_read_varint(payload);
+        out_edit->meta.number = nk_read_varint(payload);
+        break;
+    default:
+        return NK_CORRUPT;
+    }
+    out_edit->kind = (enum lsm_edit_kind)kind;
+    return payload->failed ? NK_CORRUPT : NK_OK;
+}
+
+/* ---- Applying: false where an edit does not fit the catalog (FORMAT.md, M2 to M5) ---- */
+
+static bool apply_position(struct lsm_catalog *catalog, const struct lsm_position *position)
+{
+    if (position->applied.index < catalog->position.applied.index ||
+        position->time_ms < catalog->position.time_ms) {
+        return false;
+    }
+    catalog->position = *position;
+    return true;
+}
+
+static bool apply_number_next(struct lsm_catalog *catalog, uint64_t number_next)
+{
+    if (number_next < catalog->number_next || number_next > LSM_TABLE_NUMBER_LIMIT) {
+        return false;
+    }
     catalog->number_next = number_next;
-    return sensible;
+    return true;
 }
 
 /* Copied: the payload goes away before the catalog does. */
-static bool read_key(struct nk_reader *reader, struct lsm_catalog *catalog,
-                     struct nk_bytes *out_key)
+static struct nk_bytes copy_key(struct lsm_catalog *catalog, struct nk_bytes key)
 {
-    struct nk_bytes key = nk_read_bytes(reader, nk_read_varint(reader));
-    if (reader->failed || key.size == 0 || key.size > LSM_KEY_BYTES_MAX) {
-        return false;
-    }
     uint8_t *copy = nk_arena_alloc(&catalog->keys, key.size);
     memcpy(copy, key.data, key.size);
-    *out_key = nk_bytes_of(copy, key.size);
-    return true;
+    return nk_bytes_of(copy, key.size);
 }
 
 static struct lsm_catalog_table *find_table(struct lsm_catalog *catalog, uint64_t number)
@@ -148,6 +190,11 @@ static struct lsm_catalog_table *find_table(struct lsm_catalog *catalog, uint64_
     return NULL;
 }
 
+static bool key_sensible(struct nk_bytes key)
+{
+    return key.size > 0 && key.size <= LSM_KEY_BYTES_MAX;
+}
+
 /* What every table that was written fulfils. */
 static bool meta_sensible(const struct lsm_table_meta *meta)
 {
@@ -155,44 +202,32 @@ static bool meta_sensible(const struct lsm_table_meta *meta)
            meta->record_count > 0 && meta->tombstone_count <= meta->record_count &&
            meta->index_min <= meta->index_max &&
            meta->expire_count <= meta->record_count - meta->tombstone_count &&
-           meta->expire_min_ms <= meta->expire_max_ms &&
-           nk_bytes_compare(meta->smallest, meta->largest) <= 0;
+           meta->expire_min_ms <= meta->expire_max_ms && key_sensible(meta->smallest) &&
+           key_sensible(meta->largest) && nk_bytes_compare(meta->smallest, meta->largest) <= 0;
 }
 
-static bool read_add(struct nk_reader *reader, struct lsm_catalog *catalog)
+static bool apply_add(struct lsm_catalog *catalog, uint64_t level,
+                      const struct lsm_table_meta *meta)
 {
-    struct lsm_catalog_table table = {.level = 0};
-    struct lsm_table_meta *meta = &table.meta;
-    uint64_t level = nk_read_varint(reader);
-    meta->number = nk_read_varint(reader);
-    meta->size_bytes = nk_read_varint(reader);
-    meta->record_count = nk_read_varint(reader);
-    meta->tombstone_count = nk_read_varint(reader);
-    meta->index_min = nk_read_varint(reader);
-    meta->index_max = nk_read_varint(reader);
-    meta->expire_count = nk_read_varint(reader);
-    meta->expire_min_ms = nk_read_varint(reader);
-    meta->expire_max_ms = nk_read_varint(reader);
-    if (!read_key(reader, catalog, &meta->smallest) || !read_key(reader, catalog, &meta->largest) ||
-        level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next || !meta_sensible(meta) ||
+    if (level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next || !meta_sensible(meta) ||
         find_table(catalog, meta->number) != NULL) {
         return false;
     }
-    table.level = (uint32_t)level;
     if (catalog->table_count == catalog->table_capacity) {
         catalog->table_capacity = catalog->table_capacity == 0 ? 8 : 2 * catalog->table_capacity;
         catalog->tables =
             nk_realloc(catalog->tables, catalog->table_capacity * sizeof *catalog->tables);
     }
-    catalog->tables[catalog->table_count++] = table;
+    struct lsm_catalog_table *table = &catalog->tables[catalog->table_count++];
+    *table = (struct lsm_catalog_table){.level = (uint32_t)level, .meta = *meta};
+    table->meta.smallest = copy_key(catalog, meta->smallest);
+    table->meta.largest = copy_key(catalog, meta->largest);
     return true;
 }
 
-static bool read_remove(struct nk_reader *reader, struct lsm_catalog *catalog)
+static bool apply_remove(struct lsm_catalog *catalog, uint64_t level, uint64_t number)
 {
-    uint64_t level = nk_read_varint(reader);
-    uint64_t number = nk_read_varint(reader);
-    struct lsm_catalog_table *table = reader->failed ? NULL : find_table(catalog, number);
+    struct lsm_catalog_table *table = find_table(catalog, number);
     if (table == NULL || table->level != level) {
         return false;
     }
@@ -200,29 +235,30 @@ static bool read_remove(struct nk_reader *reader, struct lsm_catalog *catalog)
     return true;
 }
 
-static bool read_field(struct nk_reader *reader, struct lsm_catalog *catalog)
+static bool apply(struct lsm_catalog *catalog, const struct lsm_edit *edit)
 {
-    switch (nk_read_varint(reader)) {
-    case FIELD_POSITION:
-        return read_position(reader, catalog);
-    case FIELD_NUMBER_NEXT:
-        return read_number_next(reader, catalog);
-    case FIELD_ADD:
-        return read_add(reader, catalog);
-    case FIELD_REMOVE:
-        return read_remove(reader, catalog);
-    default:
-        return false;
+    switch (edit->kind) {
+    case LSM_EDIT_POSITION:
+        return apply_position(catalog, &edit->position);
+    case LSM_EDIT_NUMBER_NEXT:
+        return apply_number_next(catalog, edit->number_next);
+    case LSM_EDIT_ADD:
+        return apply_add(catalog, edit->level, &edit->meta);
+    case LSM_EDIT_REMOVE:
+        return apply_remove(catalog, edit->level, edit->meta.number);
     }
+    return false;
 }
 
 enum nk_err lsm_catalog_apply(struct lsm_catalog *catalog, struct nk_bytes payload)
 {
     struct nk_reader reader = nk_reader_of(payload);
-    while (nk_reader_left(&reader) > 0) {
-        if (!read_field(&reader, catalog)) {
+    struct lsm_edit edit = {.level = 0};
+    enum nk_err err;
+    while ((err = lsm_edit_next(&reader, &edit)) == NK_OK) {
+        if (!apply(catalog, &edit)) {
             return NK_CORRUPT;
         }
     }
-    return NK_OK;
+    return err == NK_NOT_FOUND ? NK_OK : err;
 }

@@ -4,6 +4,7 @@
  * the records that say it (FORMAT.md, "Manifest"). */
 
 #include "common/base/arena.h"
+#include "common/base/codec.h"
 #include "services/shardhost/lsm/levels.h"
 
 /* Everything a flush changes, in one atomic step. */
@@ -30,6 +31,28 @@ struct lsm_catalog {
 
 void lsm_catalog_init(struct lsm_catalog *catalog);
 void lsm_catalog_deinit(struct lsm_catalog *catalog);
+
+/* ---- Reading records ---- */
+
+enum lsm_edit_kind {
+    LSM_EDIT_POSITION = 1,
+    LSM_EDIT_NUMBER_NEXT = 2,
+    LSM_EDIT_ADD = 3,
+    LSM_EDIT_REMOVE = 4,
+};
+
+/* One field of a record as it was written, not compared with any catalog yet. */
+struct lsm_edit {
+    enum lsm_edit_kind kind;
+    struct lsm_position position; /* POSITION */
+    uint64_t number_next;         /* NUMBER_NEXT */
+    uint64_t level;               /* ADD, REMOVE */
+    struct lsm_table_meta meta;   /* ADD, with keys borrowed from the payload; REMOVE: its number */
+};
+
+/* The next field of a payload.  NK_NOT_FOUND at its end; NK_CORRUPT: the kind is unknown or the
+ * field does not end with the payload. */
+NK_MUST_CHECK enum nk_err lsm_edit_next(struct nk_reader *payload, struct lsm_edit *out_edit);
 
 /* Applies the payload of one record.  NK_CORRUPT: it makes no sense; the catalog is then of no use.
  */

@@ -22,18 +22,7 @@
 
 #define MANIFEST_MAGIC   UINT64_C(0x3174736566696E6D) /* "mnifest1" */
 #define MANIFEST_VERSION UINT32_C(1)
-#define SLOT_COUNT       2
-#define SLOT_STRIDE      ((size_t)512) /* each in a sector of its own */
-#define SLOT_BYTES       ((size_t)32)
-#define RECORDS_AT       (SLOT_COUNT * SLOT_STRIDE)
-#define RECORD_HEAD      ((size_t)8)
 #define LENGTH_SLACK     ((uint64_t)(64 * NK_KIB)) /* of edits before a new file is due */
-#define FILE_BYTES_MAX   ((uint64_t)(1 * NK_GIB))
-
-struct slot {
-    uint64_t sequence;
-    uint64_t length;
-};
 
 void lsm_manifest_init(struct lsm_manifest *manifest, const struct nk_fs *fs, const char *directory,
                        struct lsm_fault_box *faults)
@@ -63,7 +52,7 @@ static uint32_t slot_crc(const uint8_t *slot)
     return nk_crc32c_extend(nk_crc32c(nk_bytes_of(slot, 12)), nk_bytes_of(slot + 16, 16));
 }
 
-static void slot_encode(const struct slot *slot, uint8_t out[SLOT_BYTES])
+static void slot_encode(const struct lsm_slot *slot, uint8_t out[LSM_SLOT_BYTES])
 {
     nk_put_u64(out, MANIFEST_MAGIC);
     nk_put_u32(out + 8, MANIFEST_VERSION);
@@ -72,7 +61,7 @@ static void slot_encode(const struct slot *slot, uint8_t out[SLOT_BYTES])
     nk_put_u32(out + 12, slot_crc(out));
 }
 
-static enum nk_err slot_decode(const uint8_t *in, struct slot *out_slot)
+enum nk_err lsm_slot_decode(const uint8_t in[LSM_SLOT_BYTES], struct lsm_slot *out_slot)
 {
     if (nk_get_u64(in) != MANIFEST_MAGIC || nk_get_u32(in + 12) != slot_crc(in)) {
         return NK_CORRUPT;
@@ -85,13 +74,12 @@ static enum nk_err slot_decode(const uint8_t *in, struct slot *out_slot)
     return nk_get_u32(in + 8) == MANIFEST_VERSION ? NK_OK : NK_CORRUPT;
 }
 
-/* The newest good slot. */
-static enum nk_err read_slots(struct nk_bytes bytes, struct slot *out_slot)
+enum nk_err lsm_slot_newest(struct nk_bytes bytes, struct lsm_slot *out_slot)
 {
     enum nk_err result = NK_CORRUPT;
-    for (size_t i = 0; i < SLOT_COUNT; i++) {
-        struct slot slot;
-        enum nk_err err = slot_decode(bytes.data + i * SLOT_STRIDE, &slot);
+    for (size_t i = 0; i < LSM_SLOT_COUNT; i++) {
+        struct lsm_slot slot;
+        enum nk_err err = lsm_slot_decode(bytes.data + i * LSM_SLOT_STRIDE, &slot);
         if (err == NK_FORMAT_TOO_NEW) {
             return err;
         }
@@ -115,26 +103,25 @@ static uint32_t record_crc(struct nk_bytes size_and_payload, uint64_t offset)
 static void put_record(struct nk_buf *out, struct nk_bytes payload, uint64_t offset)
 {
     NK_ASSERT(payload.size <= UINT32_MAX);
-    uint8_t *record = nk_buf_extend(out, RECORD_HEAD + payload.size);
+    uint8_t *record = nk_buf_extend(out, LSM_RECORD_HEAD_BYTES + payload.size);
     nk_put_u32(record + 4, (uint32_t)payload.size);
-    memcpy(record + RECORD_HEAD, payload.data, payload.size);
+    memcpy(record + LSM_RECORD_HEAD_BYTES, payload.data, payload.size);
     nk_put_u32(record, record_crc(nk_bytes_of(record + 4, 4 + payload.size), offset));
 }
 
-/* False: no whole record starts there. */
-static bool get_record(struct nk_bytes bytes, uint64_t offset, struct nk_bytes *out_payload)
+bool lsm_record_decode(struct nk_bytes bytes, uint64_t offset, struct nk_bytes *out_payload)
 {
     size_t left = bytes.size - (size_t)offset;
-    if (left < RECORD_HEAD) {
+    if (left < LSM_RECORD_HEAD_BYTES) {
         return false;
     }
     const uint8_t *record = bytes.data + offset;
     uint32_t size = nk_get_u32(record + 4);
-    if (size > left - RECORD_HEAD || size == 0 ||
+    if (size > left - LSM_RECORD_HEAD_BYTES || size == 0 ||
         nk_get_u32(record) != record_crc(nk_bytes_of(record + 4, 4 + (size_t)size), offset)) {
         return false;
     }
-    *out_payload = nk_bytes_of(record + RECORD_HEAD, size);
+    *out_payload = nk_bytes_of(record + LSM_RECORD_HEAD_BYTES, size);
     return true;
 }
 
@@ -142,26 +129,26 @@ enum nk_err lsm_manifest_decode(struct nk_bytes bytes, struct lsm_catalog *catal
                                 bool *out_promised, uint64_t *out_offset)
 {
     *out_offset = 0;
-    struct slot slot = {0};
-    if (bytes.size < RECORDS_AT) {
+    struct lsm_slot slot = {0};
+    if (bytes.size < LSM_RECORDS_AT) {
         return NK_CORRUPT;
     }
-    enum nk_err err = read_slots(bytes, &slot);
+    enum nk_err err = lsm_slot_newest(bytes, &slot);
     if (err != NK_OK) {
         return err;
     }
-    uint64_t offset = RECORDS_AT;
+    uint64_t offset = LSM_RECORDS_AT;
     struct nk_bytes payload;
-    while (get_record(bytes, offset, &payload)) {
+    while (lsm_record_decode(bytes, offset, &payload)) {
         *out_offset = offset;
         if (lsm_catalog_apply(catalog, payload) != NK_OK) {
             return NK_CORRUPT;
         }
-        offset += RECORD_HEAD + payload.size;
+        offset += LSM_RECORD_HEAD_BYTES + payload.size;
     }
     *out_offset = offset;
     *out_promised = offset == slot.length;
-    return offset < slot.length || slot.length <= RECORDS_AT ? NK_CORRUPT : NK_OK;
+    return offset < slot.length || slot.length <= LSM_RECORDS_AT ? NK_CORRUPT : NK_OK;
 }
 
 static enum nk_err read_file(struct lsm_manifest *manifest, struct nk_file *file,
@@ -172,7 +159,7 @@ static enum nk_err read_file(struct lsm_manifest *manifest, struct nk_file *file
     if (err != NK_OK) {
         return fault(manifest, NK_IO, 0, "cannot read manifest");
     }
-    if (size > FILE_BYTES_MAX) {
+    if (size > LSM_MANIFEST_BYTES_MAX) {
         return fault(manifest, NK_CORRUPT, 0, "manifest is too long");
     }
     size_t got = 0;
@@ -222,9 +209,9 @@ static enum nk_err check(struct lsm_manifest *manifest, enum nk_err err, const c
 
 static void put_slots(struct lsm_manifest *manifest, uint64_t length, uint8_t *out)
 {
-    for (size_t i = 0; i < SLOT_COUNT; i++) {
-        struct slot slot = {.sequence = manifest->slot_sequence, .length = length};
-        slot_encode(&slot, out + i * SLOT_STRIDE);
+    for (size_t i = 0; i < LSM_SLOT_COUNT; i++) {
+        struct lsm_slot slot = {.sequence = manifest->slot_sequence, .length = length};
+        slot_encode(&slot, out + i * LSM_SLOT_STRIDE);
     }
 }
 
@@ -262,8 +249,8 @@ enum nk_err lsm_manifest_rewrite(struct lsm_manifest *manifest, const struct lsm
     struct nk_buf payload = {0};
     struct nk_buf contents = {0};
     lsm_catalog_put_snapshot(&payload, position, number_next, levels);
-    memset(nk_buf_extend(&contents, RECORDS_AT), 0, RECORDS_AT);
-    put_record(&contents, nk_buf_bytes(&payload), RECORDS_AT);
+    memset(nk_buf_extend(&contents, LSM_RECORDS_AT), 0, LSM_RECORDS_AT);
+    put_record(&contents, nk_buf_bytes(&payload), LSM_RECORDS_AT);
     manifest->slot_sequence = 1;
     put_slots(manifest, contents.size, contents.data);
     nk_fs_close(manifest->fs, &manifest->file);
@@ -284,10 +271,10 @@ enum nk_err lsm_manifest_rewrite(struct lsm_manifest *manifest, const struct lsm
 static void promise(struct lsm_manifest *manifest)
 {
     manifest->slot_sequence++;
-    struct slot slot = {.sequence = manifest->slot_sequence, .length = manifest->length};
-    uint8_t bytes[SLOT_BYTES];
+    struct lsm_slot slot = {.sequence = manifest->slot_sequence, .length = manifest->length};
+    uint8_t bytes[LSM_SLOT_BYTES];
     slot_encode(&slot, bytes);
-    uint64_t offset = manifest->slot_sequence % SLOT_COUNT * SLOT_STRIDE;
+    uint64_t offset = manifest->slot_sequence % LSM_SLOT_COUNT * LSM_SLOT_STRIDE;
     enum nk_err err =
         nk_fs_pwrite(manifest->fs, manifest->file, offset, nk_bytes_of(bytes, sizeof bytes));
     if (err != NK_OK) {

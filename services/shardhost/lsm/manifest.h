@@ -48,3 +48,28 @@ NK_MUST_CHECK enum nk_err lsm_manifest_install(struct lsm_manifest *manifest, st
                                                const struct lsm_position *position,
                                                uint64_t number_next,
                                                const struct lsm_levels *levels);
+
+/* ---- The parts of the file, for whoever looks at them one by one ---- */
+
+#define LSM_SLOT_COUNT         2
+#define LSM_SLOT_STRIDE        ((size_t)512) /* each in a sector of its own */
+#define LSM_SLOT_BYTES         ((size_t)32)
+#define LSM_RECORDS_AT         (LSM_SLOT_COUNT * LSM_SLOT_STRIDE)
+#define LSM_RECORD_HEAD_BYTES  ((size_t)8)
+#define LSM_MANIFEST_BYTES_MAX ((uint64_t)(1 * NK_GIB))
+
+struct lsm_slot {
+    uint64_t sequence;
+    uint64_t length;
+};
+
+/* NK_CORRUPT, NK_FORMAT_TOO_NEW. */
+NK_MUST_CHECK enum nk_err lsm_slot_decode(const uint8_t in[LSM_SLOT_BYTES],
+                                          struct lsm_slot *out_slot);
+
+/* The newest good slot of a file of at least LSM_RECORDS_AT bytes; results as of
+ * lsm_slot_decode. */
+NK_MUST_CHECK enum nk_err lsm_slot_newest(struct nk_bytes bytes, struct lsm_slot *out_slot);
+
+/* False: no whole record starts at `offset` <= bytes.size. */
+bool lsm_record_decode(struct nk_bytes bytes, uint64_t offset, struct nk_bytes *out_payload);
