@@ -55,6 +55,11 @@ struct env_posix_fs;
  * system. */
 NK_MUST_CHECK enum nk_err env_posix_fs_open(const char *root, struct env_posix_fs **out_fs,
                                             struct nk_text *reason);
+
+/* The same for a directory that is there, whose files are only looked at: calls that would change
+ * something are forbidden (asserted).  NK_NOT_FOUND, NK_IO. */
+NK_MUST_CHECK enum nk_err env_posix_fs_open_to_read(const char *root, struct env_posix_fs **out_fs,
+                                                    struct nk_text *reason);
 void env_posix_fs_close(struct env_posix_fs **fs); /* all its files are closed (asserted) */
 struct nk_fs env_posix_fs(struct env_posix_fs *fs);
 

@@ -47,6 +47,7 @@ struct fault {
 
 struct env_posix_fs {
     int root_fd;
+    bool writable;
     _Atomic size_t open_count;
     pthread_mutex_t fault_lock;
     struct fault fault; /* protected by fault_lock */
@@ -54,6 +55,8 @@ struct env_posix_fs {
 };
 
 static enum nk_err make_directories(const char *path, struct nk_text *reason);
+static enum nk_err open_root(const char *root, bool writable, struct env_posix_fs **out_fs,
+                             struct nk_text *reason);
 static bool sync_parent(const char *path);
 static enum nk_err failed(struct env_posix_fs *fs, const char *call, const char *name, int error);
 static void check_name(const char *name);
@@ -62,17 +65,31 @@ enum nk_err env_posix_fs_open(const char *root, struct env_posix_fs **out_fs,
                               struct nk_text *reason)
 {
     enum nk_err err = make_directories(root, reason);
-    if (err != NK_OK) {
-        return err;
+    if (err == NK_OK) {
+        err = open_root(root, true, out_fs, reason);
     }
+    return err == NK_NOT_FOUND ? NK_IO : err;
+}
+
+enum nk_err env_posix_fs_open_to_read(const char *root, struct env_posix_fs **out_fs,
+                                      struct nk_text *reason)
+{
+    return open_root(root, false, out_fs, reason);
+}
+
+static enum nk_err open_root(const char *root, bool writable, struct env_posix_fs **out_fs,
+                             struct nk_text *reason)
+{
     int root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0) {
-        env_posix_explain(reason, "cannot open the directory", root, errno);
-        return NK_IO;
+        int error = errno;
+        env_posix_explain(reason, "cannot open the directory", root, error);
+        return error == ENOENT ? NK_NOT_FOUND : NK_IO;
     }
     size_t name_size = strlen(root) + 1;
     struct env_posix_fs *fs = nk_alloc_zero(1, sizeof *fs + name_size);
     fs->root_fd = root_fd;
+    fs->writable = writable;
     memcpy(fs->root_name, root, name_size);
     int lock_failed = pthread_mutex_init(&fs->fault_lock, NULL);
     NK_ASSERT(lock_failed == 0);
@@ -128,6 +145,7 @@ static enum nk_err fs_open(void *ctx, const char *name, enum nk_fs_open mode,
 {
     struct env_posix_fs *fs = ctx;
     check_name(name);
+    NK_ASSERT(mode == NK_FS_READ || fs->writable);
     int flags = O_CLOEXEC | (mode == NK_FS_READ ? O_RDONLY : O_RDWR);
     if (mode == NK_FS_CREATE) {
         flags |= O_CREAT | O_EXCL;
@@ -236,6 +254,7 @@ static enum nk_err fs_rename(void *ctx, const char *from, const char *to)
     struct env_posix_fs *fs = ctx;
     check_name(from);
     check_name(to);
+    NK_ASSERT(fs->writable);
     if (renameat(fs->root_fd, from, fs->root_fd, to) != 0) {
         return failed(fs, "rename", from, errno);
     }
@@ -247,6 +266,7 @@ static enum nk_err fs_link(void *ctx, const char *from, const char *to)
     struct env_posix_fs *fs = ctx;
     check_name(from);
     check_name(to);
+    NK_ASSERT(fs->writable);
     if (linkat(fs->root_fd, from, fs->root_fd, to, 0) != 0) {
         return failed(fs, "link", from, errno);
     }
@@ -257,6 +277,7 @@ static enum nk_err fs_remove(void *ctx, const char *name)
 {
     struct env_posix_fs *fs = ctx;
     check_name(name);
+    NK_ASSERT(fs->writable);
     if (unlinkat(fs->root_fd, name, 0) == 0) {
         return NK_OK;
     }
@@ -271,6 +292,7 @@ static enum nk_err fs_mkdir(void *ctx, const char *name)
 {
     struct env_posix_fs *fs = ctx;
     check_name(name);
+    NK_ASSERT(fs->writable);
     if (mkdirat(fs->root_fd, name, DIRECTORY_MODE) != 0) {
         return failed(fs, "mkdir", name, errno);
     }

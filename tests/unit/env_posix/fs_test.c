@@ -304,3 +304,49 @@ Test(env_posix_fs, a_file_for_reading_is_not_written, .signal = SIGABRT)
     cr_assert_eq(nk_fs_open(&fs, "null", NK_FS_READ, &file), NK_OK);
     (void)!nk_fs_pwrite(&fs, file, 0, nk_bytes_of_string("y"));
 }
+
+Test(env_posix_fs, a_root_to_read_must_be_there_and_is_not_made)
+{
+    struct place place;
+    struct reason reason;
+    struct env_posix_fs *reading = NULL;
+    struct nk_file *file = NULL;
+    char path[128];
+    place_open(&place);
+    file_make(&place, "a", "hello");
+    cr_assert_eq(env_posix_fs_open_to_read(place.root, &reading, reason_init(&reason)), NK_OK);
+    struct nk_fs fs = env_posix_fs(reading);
+    cr_assert_eq(nk_fs_open(&fs, "a", NK_FS_READ, &file), NK_OK);
+    nk_fs_close(&fs, &file);
+    env_posix_fs_close(&reading);
+
+    (void)snprintf(path, sizeof path, "%s/missing", place.root);
+    cr_expect_eq(env_posix_fs_open_to_read(path, &reading, reason_init(&reason)), NK_NOT_FOUND);
+    cr_expect_neq(access(path, F_OK), 0);
+    cr_expect_gt(reason.text.size, 0);
+    (void)snprintf(path, sizeof path, "%s/a", place.root);
+    cr_expect_eq(env_posix_fs_open_to_read(path, &reading, reason_init(&reason)), NK_IO);
+    cr_expect_null(reading);
+    place_close(&place);
+}
+
+static struct nk_fs root_to_read(void)
+{
+    struct reason reason;
+    struct env_posix_fs *reading = NULL;
+    cr_assert_eq(env_posix_fs_open_to_read("/tmp", &reading, reason_init(&reason)), NK_OK);
+    return env_posix_fs(reading);
+}
+
+Test(env_posix_fs, no_file_is_made_in_a_root_to_read, .signal = SIGABRT)
+{
+    struct nk_fs fs = root_to_read();
+    struct nk_file *file = NULL;
+    (void)!nk_fs_open(&fs, "a", NK_FS_CREATE, &file);
+}
+
+Test(env_posix_fs, nothing_is_removed_in_a_root_to_read, .signal = SIGABRT)
+{
+    struct nk_fs fs = root_to_read();
+    (void)!nk_fs_remove(&fs, "a");
+}
