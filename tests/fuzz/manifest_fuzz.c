@@ -3,9 +3,9 @@
  * First byte 0: the rest are the bytes of a manifest.  First byte 1: the same with the checksums
  * put right, so that what lies behind them is reached.  Whatever they are, the open is refused and
  * has changed nothing, or the database works: what is written and flushed then is there after the
- * next open. First byte 2: a history of writes and flushes, and then changes of its manifest.  The
- * open is refused, or shows what was there after one of the flushes; after a single change, the
- * last. */
+ * next open; what is refused an inspection tells as damage.  First byte 2: a history of writes and
+ * flushes, and then changes of its manifest.  The open is refused, or shows what was there after
+ * one of the flushes; after a single change, the last. */
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -13,6 +13,7 @@
 #include "common/base/crc32c.h"
 #include "common/base/hash.h"
 #include "common/base/units.h"
+#include "services/shardhost/lsm/inspect/inspect.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/names.h"
 #include "tests/sim/fs.h"
@@ -125,9 +126,28 @@ static uint64_t digest(const struct rig *rig)
     return result;
 }
 
+static void drop_text(void *ctx, struct nk_bytes text)
+{
+    (void)ctx;
+    NK_ASSERT(text.data[text.size - 1] == '\n');
+}
+
+/* Before the manifest is opened: an inspection, which changes nothing. */
+static enum nk_err inspect(struct rig *rig, uint64_t *out_damages)
+{
+    struct lsm_inspect options_of_it = {
+        .fs = &rig->fs, .prefix = "", .write = drop_text, .full_keys = true};
+    uint64_t before = digest(rig);
+    enum nk_err err = lsm_inspect_manifest(&options_of_it, MANIFEST, out_damages);
+    NK_ASSERT(digest(rig) == before);
+    return err;
+}
+
 /* A refused open says why and has changed nothing. */
 static bool open_database(struct rig *rig)
 {
+    uint64_t damages = 0;
+    enum nk_err inspected = inspect(rig, &damages);
     uint64_t before = digest(rig);
     struct lsm_fault fault = {0};
     enum nk_err err = lsm_open(rig->engine, DIRECTORY, &rig->db, &fault);
@@ -138,6 +158,10 @@ static bool open_database(struct rig *rig)
     NK_ASSERT(fault.err == err);
     NK_ASSERT(fault.what[0] != '\0');
     NK_ASSERT(digest(rig) == before);
+    if (strcmp(fault.file, MANIFEST) == 0) {
+        NK_ASSERT(inspected == (err == NK_CORRUPT ? NK_OK : err));
+        NK_ASSERT(err != NK_CORRUPT || damages > 0);
+    }
     return false;
 }
 

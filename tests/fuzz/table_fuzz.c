@@ -2,7 +2,7 @@
  *
  * First byte 0: the rest are the bytes of a table file.  First byte 1: the same with the checksums
  * put right, so that what lies behind them is reached.  Whatever they are, opening, getting and
- * walking end with an answer or NK_CORRUPT.
+ * walking end with an answer or NK_CORRUPT, and an inspection tells damage wherever they met it.
  * First byte 2: records, from which a table is written, and then changes of its file.  Every record
  * that still can be read is the one that was written, and none is missing: it is that or
  * NK_CORRUPT. */
@@ -12,16 +12,19 @@
 #include "common/base/units.h"
 #include "services/shardhost/lsm/compress.h"
 #include "services/shardhost/lsm/filter.h"
+#include "services/shardhost/lsm/inspect/inspect.h"
 #include "services/shardhost/lsm/table_builder.h"
 #include "services/shardhost/lsm/table_format.h"
 #include "tests/sim/fs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define NUMBER     7
-#define FILE_NAME  "d/0000000007.sst"
-#define STEPS_MAX  5000 /* of one walk: a block may name another one for ever */
-#define BLOCKS_MAX 64   /* read from one hostile file: a few bytes may make megabytes */
+#define NUMBER            7
+#define FILE_NAME         "d/0000000007.sst"
+#define STEPS_MAX         5000 /* of one walk: a block may name another one for ever */
+#define BLOCKS_MAX        64   /* read from one hostile file: a few bytes may make megabytes */
+
+#define INSPECT_BYTES_MAX 4096 /* what a search for lost blocks costs grows with the square */
 
 struct rig {
     struct sim_fs *sim;
@@ -121,6 +124,40 @@ static void read_hostile(struct rig *rig, struct lsm_table *table)
     walk_hostile(rig, table, false);
 }
 
+static void drop_text(void *ctx, struct nk_bytes text)
+{
+    uint64_t *size = ctx;
+    *size += text.size;
+    NK_ASSERT(text.data[text.size - 1] == '\n');
+}
+
+static void inspect_hostile(struct rig *rig)
+{
+    uint64_t damages = 0;
+    uint64_t text_size = 0;
+    struct lsm_inspect inspect = {
+        .fs = &rig->fs,
+        .prefix = "",
+        .write = drop_text,
+        .ctx = &text_size,
+        .entries = true,
+        .full_keys = true,
+    };
+    enum nk_err err = lsm_inspect_table(&inspect, FILE_NAME, &damages);
+    NK_ASSERT(err == NK_OK || err == NK_FORMAT_TOO_NEW);
+    NK_ASSERT(text_size > 0);
+    switch (lsm_fault_get(&rig->faults)->err) {
+    case NK_CORRUPT:
+        NK_ASSERT(damages > 0);
+        break;
+    case NK_FORMAT_TOO_NEW:
+        NK_ASSERT(err == NK_FORMAT_TOO_NEW);
+        break;
+    default:
+        break;
+    }
+}
+
 static void fuzz_file(struct nk_bytes file)
 {
     struct rig rig;
@@ -138,6 +175,9 @@ static void fuzz_file(struct nk_bytes file)
     struct lsm_table *table = NULL;
     lsm_table_new(&rig.io, "d", &rig.faults, &meta, &table);
     read_hostile(&rig, table);
+    if (file.size <= INSPECT_BYTES_MAX) {
+        inspect_hostile(&rig);
+    }
     lsm_table_release(&table);
     rig_deinit(&rig);
 }

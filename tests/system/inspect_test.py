@@ -1,0 +1,253 @@
+"""norikvctl inspect: what it says of the golden databases, whole and damaged, is what
+tests/golden/inspect has; nothing that it looks at is changed.
+
+    python3 tests/system/inspect_test.py --rewrite
+
+writes those texts anew: read the difference, since others may read them with scripts."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+import harness
+
+PROGRAM = harness.BUILD / "services/admin/ctl/norikvctl"
+DATABASES = harness.SOURCE / "tests/golden/lsm/v1"
+TEXTS = harness.SOURCE / "tests/golden/inspect"
+OLD = "0000000001.sst"
+NEW = "0000000002.sst"
+
+REWRITE = "--rewrite" in sys.argv
+if REWRITE:
+    sys.argv.remove("--rewrite")
+
+
+def flip(name, *offsets):
+    """Damages bytes; an offset below 0 counts from the end."""
+    def damage(directory):
+        data = bytearray((directory / name).read_bytes())
+        for offset in offsets:
+            data[offset] ^= 0x10
+        (directory / name).write_bytes(data)
+    return damage
+
+
+def cut(name, size):
+    return lambda directory: os.truncate(directory / name, size)
+
+
+def append(name, data):
+    return lambda directory: (directory / name).write_bytes((directory / name).read_bytes() + data)
+
+
+def write(name, data):
+    return lambda directory: (directory / name).write_bytes(data)
+
+
+def copy(name, to):
+    return lambda directory: shutil.copy(directory / name, directory / to)
+
+
+def move(name, to):
+    return lambda directory: (directory / name).rename(directory / to)
+
+
+def remove(name):
+    return lambda directory: (directory / name).unlink()
+
+
+# What the text is called: the words, the database, the exit code, what was done to the database.
+# Of the lz4 one the first table has data blocks at 0, 1192, 1440, 1614, 1782 and 1967, index blocks
+# at 2076 and 2188, the top index at 2230, properties at 2288; the manifest has records at 1024,
+# 1039 and 2124.
+CASES = {
+    "sst-none": ("sst", "none", 0, ()),
+    "sst-lz4": ("sst", "lz4", 0, ()),
+    "sst-zstd": ("sst", "zstd", 0, ()),
+    "sst-entries": ("sst --entries", "lz4", 0, ()),
+    "sst-values-full-keys": ("sst --values --full-keys", "zstd", 0, ()),
+    "sst-data-damaged": ("sst", "lz4", 1, [flip(OLD, 1450)]),
+    "sst-trailer-damaged": ("sst", "lz4", 1, [flip(OLD, 1183)]),
+    "sst-index-damaged": ("sst", "lz4", 1, [flip(OLD, 2080)]),
+    "sst-top-damaged": ("sst", "lz4", 1, [flip(OLD, 2240)]),
+    "sst-filter-damaged": ("sst", "zstd", 1, [flip(OLD, 1920)]),
+    "sst-properties-damaged": ("sst", "lz4", 1, [flip(OLD, 2300)]),
+    "sst-footer-damaged": ("sst", "lz4", 1, [flip(OLD, -20)]),
+    "sst-magic-damaged": ("sst", "lz4", 1, [flip(OLD, -1)]),
+    "sst-index-and-data-damaged": ("sst", "lz4", 1, [flip(OLD, 1450, 2080)]),
+    "sst-footer-and-all-but-two-damaged":
+        ("sst", "lz4", 1, [flip(OLD, 5, 1620, 1790, 2080, 2200, 2250, 2300, -3)]),
+    "sst-cut": ("sst", "lz4", 1, [cut(OLD, 1800)]),
+    "sst-short": ("sst", "lz4", 1, [cut(OLD, 71)]),
+    "sst-empty": ("sst", "lz4", 1, [cut(OLD, 0)]),
+    "sst-zeros": ("sst", "lz4", 1, [write(OLD, bytes(10000))]),
+    "sst-longer": ("sst", "lz4", 1, [append(OLD, b"x" * 100)]),
+    "manifest-none": ("manifest", "none", 0, ()),
+    "manifest-lz4-full-keys": ("manifest --full-keys", "lz4", 0, ()),
+    "manifest-old-slot-damaged": ("manifest", "lz4", 1, [flip("manifest", 20)]),
+    "manifest-slots-damaged": ("manifest", "lz4", 1, [flip("manifest", 20, 540)]),
+    "manifest-first-record-damaged": ("manifest", "lz4", 1, [flip("manifest", 1035)]),
+    "manifest-record-damaged": ("manifest", "lz4", 1, [flip("manifest", 1500)]),
+    "manifest-size-damaged": ("manifest", "lz4", 1, [flip("manifest", 1044)]),
+    "manifest-last-record-damaged": ("manifest", "lz4", 1, [flip("manifest", 3000)]),
+    "manifest-torn-tail": ("manifest", "lz4", 0, [append("manifest", b"\x01\x02\x03" * 5)]),
+    "manifest-cut": ("manifest", "lz4", 1, [cut("manifest", 2124)]),
+    "manifest-short": ("manifest", "lz4", 1, [cut("manifest", 1023)]),
+    "shard-none": ("shard", "none", 0, ()),
+    "shard-lz4-check": ("shard --check", "lz4", 0, ()),
+    "shard-data-damaged": ("shard", "lz4", 0, [flip(OLD, 1450)]),
+    "shard-data-damaged-check": ("shard --check", "lz4", 1, [flip(OLD, 1450, 2080)]),
+    "shard-footer-damaged": ("shard", "lz4", 1, [flip(OLD, -20)]),
+    "shard-table-missing": ("shard", "lz4", 1, [remove(OLD)]),
+    "shard-tables-exchanged":
+        ("shard", "lz4", 1, [move(OLD, "x"), move(NEW, OLD), move("x", NEW)]),
+    "shard-orphans":
+        ("shard", "lz4", 0, [copy(OLD, "0000000009.sst"), write("0000000010.sst", b"half a table"),
+                             write("manifest.new", b"half a manifest"), write("notes", b"mine")]),
+    "shard-record-damaged": ("shard", "lz4", 1, [flip("manifest", 1500)]),
+    "shard-manifest-missing": ("shard", "lz4", 1, [remove("manifest")]),
+    "shard-dropped": ("shard", "lz4", 0, [move("manifest", "dropped")]),
+}
+
+
+def picture(directory):
+    """Everything of the files that a program could have changed, but for when they were read."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        status = path.stat()
+        found[path.name] = (status.st_ino, status.st_mode, status.st_mtime_ns, status.st_ctime_ns,
+                            path.read_bytes() if path.is_file() else None)
+    return found
+
+
+def run(*words, cwd):
+    return subprocess.run([PROGRAM, *words], cwd=cwd, capture_output=True, check=False, timeout=60)
+
+
+class Inspect(unittest.TestCase):
+    maxDiff = 4000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = harness.make_directory("inspect")
+
+    def prepare(self, name, database, damages):
+        """A copy of a golden database below a directory of its own, which is returned."""
+        place = self.directory / name
+        (place / "shard-7").mkdir(parents=True)
+        for path in (DATABASES / database).iterdir():
+            shutil.copyfile(path, place / "shard-7" / path.name)
+        for damage in damages:
+            damage(place / "shard-7")
+        return place
+
+    @staticmethod
+    def paths(subject):
+        return {"sst": [f"shard-7/{OLD}", f"shard-7/{NEW}"], "manifest": ["shard-7/manifest"],
+                "shard": ["shard-7"]}[subject]
+
+    def test_texts_are_the_golden_ones(self):
+        for name, (words, database, code, damages) in CASES.items():
+            with self.subTest(name):
+                place = self.prepare(name, database, damages)
+                before = picture(place)
+                done = run("inspect", *words.split(), *self.paths(words.split()[0]), cwd=place)
+                self.assertEqual(picture(place), before)
+                self.assertEqual(done.stderr, b"")
+                self.assertEqual(done.returncode, code)
+                golden = TEXTS / f"{name}.txt"
+                if REWRITE:
+                    golden.write_bytes(done.stdout)
+                self.assertEqual(done.stdout.decode("ascii"), golden.read_text("ascii"))
+                self.assertEqual(b"DAMAGE" in done.stdout, code == 1)
+
+    def test_every_golden_text_is_of_a_case(self):
+        self.assertEqual({path.stem for path in TEXTS.iterdir()}, set(CASES))
+
+    def test_a_directory_that_may_not_be_written_is_looked_at(self):
+        place = self.prepare("read-only", "lz4", ())
+        for path in (place / "shard-7", *(place / "shard-7").iterdir()):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        self.addCleanup((place / "shard-7").chmod, 0o755)
+        self.assertEqual(run("inspect", "shard", "--check", "shard-7", cwd=place).returncode, 0)
+
+    def test_paths_of_any_form(self):
+        place = self.prepare("paths", "lz4", ())
+        inside = place / "shard-7"
+        for words, where in ((("shard", str(inside)), "/"), (("shard", "."), inside),
+                             (("shard", "shard-7//"), place), (("manifest", "manifest"), inside),
+                             (("sst", "--", "./" + OLD), inside),
+                             (("sst", str(inside / OLD)), "/")):
+            with self.subTest(words):
+                self.assertEqual(run("inspect", *words, cwd=where).returncode, 0)
+
+    def test_what_cannot_be_looked_at_is_one_line_and_2(self):
+        place = self.prepare("nothing", "lz4", ())
+        (place / "empty").mkdir()
+        later = bytearray((DATABASES / "lz4" / OLD).read_bytes())
+        later[-16] = 2
+        later[-12:-8] = crc32c(later[-72:-12]).to_bytes(4, "little")
+        (place / "later.sst").write_bytes(later)
+        before = picture(place)
+        for words in (("sst", "gone.sst"), ("sst", "gone/gone.sst"), ("manifest", "gone"),
+                      ("shard", "gone"), ("shard", "empty"), ("sst", "shard-7"), ("sst", "empty/"),
+                      ("sst", ".."), ("manifest", "shard-7/.."), ("sst", "later.sst"),
+                      ("shard", "shard-7/manifest"), ("sst", "x" * 2000), ("sst", ""), ("sst",), (),
+                      ("thing", "x"), ("sst", "--check", f"shard-7/{OLD}"),
+                      ("shard", "--entries", "shard-7"), ("sst", "--nonsense", f"shard-7/{OLD}")):
+            with self.subTest(words):
+                done = run("inspect", *words, cwd=place)
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr.decode(), r"\Anorikvctl[^\n]*: [^\n]+\n\Z")
+        self.assertEqual(picture(place), before)
+
+    def test_one_bad_path_does_not_keep_the_others_from_being_told(self):
+        place = self.prepare("several", "lz4", [flip(OLD, 1450)])
+        done = run("inspect", "sst", "gone.sst", *self.paths("sst"), cwd=place)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stdout.count(b"\nend damage="), 2)
+
+    def test_output_that_does_not_arrive_is_told(self):
+        place = self.prepare("full", "lz4", ())
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "inspect", "shard", "shard-7"], cwd=place, stdout=full,
+                                  check=False, timeout=60)
+        self.assertEqual(done.returncode, 2)
+
+    def test_help_and_version(self):
+        for words in (("--help",), ("inspect", "--help"), ("inspect", "sst", "--help")):
+            done = run(*words, cwd="/")
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertRegex(done.stdout.decode(), r"\AUsage: norikvctl ")
+        version = run("--version", cwd="/").stdout.decode()
+        self.assertRegex(version, r"\Anorikvctl \d+\.\d+\.\d+\n\Z")
+        for words in ((), ("nonsense",)):
+            self.assertEqual(run(*words, cwd="/").returncode, 2)
+
+    def test_the_readmes_name_every_option_and_every_line(self):
+        text = run("inspect", "--help", cwd="/").stdout.decode()
+        readme = (harness.SOURCE / "services/shardhost/lsm/inspect/README.md").read_text("utf-8")
+        for option in set(word for word in text.replace("]", " ").replace("[", " ").split()
+                          if word.startswith("--")):
+            self.assertIn(f"`{option}`", readme)
+        first_words = {line.split(" ")[0] for path in TEXTS.iterdir()
+                       for line in path.read_text("ascii").splitlines()}
+        for word in first_words:
+            self.assertIn(f"`{word}", readme)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+if __name__ == "__main__":
+    assert isinstance(PROGRAM, pathlib.Path)
+    harness.main()
