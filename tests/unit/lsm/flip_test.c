@@ -250,7 +250,7 @@ Test(lsm_flip, every_byte_of_small_files)
 {
     for (enum lsm_compression way = LSM_COMPRESSION_NONE; way <= LSM_COMPRESSION_ZSTD; way++) {
         /* zstd takes its time for each block. */
-        unsigned keys = way == LSM_COMPRESSION_ZSTD ? 20 : 40;
+        unsigned keys = way == LSM_COMPRESSION_ZSTD ? 20 : 30;
         take_picture(keys, 3 * keys - 10, 15, way);
         cr_assert_gt(picture.file_count, 3);
         size_t tried = 0;

@@ -26,15 +26,6 @@ static void add_number(struct report *report, uint64_t number)
     nk_buf_append_string(&report->line, digits);
 }
 
-static void add_hex(struct report *report, uint32_t number, unsigned digits)
-{
-    char hex[16];
-    struct nk_text text;
-    nk_text_init(&text, hex, sizeof hex);
-    nk_text_add_hex(&text, number, digits);
-    nk_buf_append_string(&report->line, hex);
-}
-
 static void add_name(struct report *report, const char *name)
 {
     nk_buf_append_string(&report->line, " ");
@@ -45,13 +36,20 @@ static void add_name(struct report *report, const char *name)
 /* Also for the name of a file, which may have any bytes. */
 static void add_escaped(struct report *report, struct nk_bytes bytes)
 {
+    static const char digits[] = "0123456789abcdef";
+    nk_buf_reserve(&report->line, 4 * bytes.size);
     for (size_t i = 0; i < bytes.size; i++) {
         uint8_t byte = bytes.data[i];
+        uint8_t *out = report->line.data + report->line.size;
         if (byte > ' ' && byte < 0x7f && byte != '"' && byte != '\\') {
-            nk_buf_append_u8(&report->line, byte);
+            *out = byte;
+            report->line.size++;
         } else {
-            nk_buf_append_string(&report->line, "\\x");
-            add_hex(report, byte, 2);
+            out[0] = '\\';
+            out[1] = 'x';
+            out[2] = (uint8_t)digits[byte >> 4];
+            out[3] = (uint8_t)digits[byte & 15];
+            report->line.size += 4;
         }
     }
 }
@@ -90,8 +88,12 @@ void report_number(struct report *report, const char *name, uint64_t number)
 
 void report_hex(struct report *report, const char *name, uint32_t number)
 {
+    char hex[16];
+    struct nk_text text;
+    nk_text_init(&text, hex, sizeof hex);
+    nk_text_add_hex(&text, number, 8);
     add_name(report, name);
-    add_hex(report, number, 8);
+    nk_buf_append_string(&report->line, hex);
 }
 
 void report_word(struct report *report, const char *name, const char *word)
