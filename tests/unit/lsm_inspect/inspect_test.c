@@ -4,7 +4,11 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "common/base/codec.h"
+#include "common/base/crc32c.h"
+#include "services/shardhost/lsm/catalog.h"
 #include "services/shardhost/lsm/inspect/inspect.h"
+#include "services/shardhost/lsm/manifest.h"
 #include "tests/sim/fs.h"
 
 TestSuite(lsm_inspect, .timeout = 600);
@@ -273,6 +277,101 @@ Test(lsm_inspect, a_manifest_that_is_cut_anywhere_is_told)
         cr_assert_gt(inspect_manifest(&place), 0, "%zu", size);
     }
     nk_buf_deinit(&file);
+    place_deinit(&place);
+}
+
+/* ---- Manifests with good checksums that make no sense ---- */
+
+/* A manifest of one record and two slots, as FORMAT.md has it. */
+static void put_manifest(struct place *place, struct nk_bytes payload)
+{
+    struct nk_buf file = {0};
+    uint8_t number[8];
+    memset(nk_buf_extend(&file, LSM_RECORDS_AT), 0, LSM_RECORDS_AT);
+    (void)nk_buf_extend(&file, LSM_RECORD_HEAD_BYTES);
+    nk_buf_append(&file, payload);
+    uint8_t *record = file.data + LSM_RECORDS_AT;
+    nk_put_u32(record + 4, (uint32_t)payload.size);
+    nk_put_u64(number, LSM_RECORDS_AT);
+    nk_put_u32(record, nk_crc32c_extend(nk_crc32c(nk_bytes_of(record + 4, 4 + payload.size)),
+                                        nk_bytes_of(number, sizeof number)));
+    for (size_t i = 0; i < LSM_SLOT_COUNT; i++) {
+        uint8_t *slot = file.data + LSM_SLOT_STRIDE * i;
+        memcpy(slot, "mnifest1", 8);
+        nk_put_u32(slot + 8, 1);
+        nk_put_u64(slot + 16, 1);
+        nk_put_u64(slot + 24, file.size);
+        nk_put_u32(slot + 12,
+                   nk_crc32c_extend(nk_crc32c(nk_bytes_of(slot, 12)), nk_bytes_of(slot + 16, 16)));
+    }
+    sim_fs_put(place->sim, "manifest", nk_buf_bytes(&file));
+    nk_buf_deinit(&file);
+}
+
+static void put_table(struct nk_buf *payload, uint32_t level, uint64_t number, const char *smallest,
+                      const char *largest)
+{
+    const struct lsm_table_meta meta = {
+        .number = number,
+        .size_bytes = 100,
+        .record_count = 2,
+        .index_min = 10 * number,
+        .index_max = 10 * number + 1,
+        .smallest = nk_bytes_of_string(smallest),
+        .largest = nk_bytes_of_string(largest),
+    };
+    lsm_catalog_put_add(payload, level, &meta);
+}
+
+/* True: the one thing that is wrong is `what`, or nothing is, for NULL. */
+static bool says(struct place *place, const struct nk_buf *payload, const char *what)
+{
+    put_manifest(place, nk_buf_bytes(payload));
+    uint64_t damages = inspect_manifest(place);
+    nk_buf_append_u8(&place->text, 0);
+    return damages == (what != NULL) &&
+           (what == NULL || strstr((const char *)place->text.data, what) != NULL);
+}
+
+Test(lsm_inspect, tables_of_one_level_that_overlap_are_told)
+{
+    static const struct {
+        uint32_t level;
+        const char *second[2];
+        bool overlap;
+    } cases[] = {
+        {1, {"d", "f"}, false}, {1, {"a", "a"}, false}, {1, {"c", "d"}, true},
+        {1, {"a", "b"}, true},  {6, {"b", "c"}, true},  {0, {"b", "c"}, false},
+    };
+    struct place place;
+    place_init(&place, "none");
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        struct nk_buf payload = {0};
+        lsm_catalog_put_number_next(&payload, 4);
+        put_table(&payload, cases[i].level, 1, "b", "c");
+        put_table(&payload, cases[i].level, 2, cases[i].second[0], cases[i].second[1]);
+        put_table(&payload, cases[i].level, 3, "x", "y");
+        cr_expect(
+            says(&place, &payload, cases[i].overlap ? " at 0: two tables of one level" : NULL),
+            "case %zu", i);
+        nk_buf_deinit(&payload);
+    }
+    place_deinit(&place);
+}
+
+Test(lsm_inspect, edits_that_make_no_sense_are_told)
+{
+    struct place place;
+    struct nk_buf payload = {0};
+    place_init(&place, "none");
+    lsm_catalog_put_number_next(&payload, 4);
+    put_table(&payload, 0, 3, "b", "c");
+    cr_expect(says(&place, &payload, NULL));
+    lsm_catalog_put_remove(&payload, 1, 3);
+    cr_expect(says(&place, &payload, " at 1024: the record does not fit"));
+    nk_buf_append_u8(&payload, 9);
+    cr_expect(says(&place, &payload, " at 1024: the record has an edit that cannot be read"));
+    nk_buf_deinit(&payload);
     place_deinit(&place);
 }
 
