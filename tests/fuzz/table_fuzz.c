@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define STEPS_MAX         5000 /* of one walk: a block may name another one for ever */
 #define BLOCKS_MAX        64   /* read from one hostile file: a few bytes may make megabytes */
 
-#define INSPECT_BYTES_MAX 4096 /* what a search for lost blocks costs grows with the square */
+#define INSPECT_BYTES_MAX 1024 /* what a search for lost blocks costs grows with the square */
 
 struct rig {
     struct sim_fs *sim;
