@@ -1,5 +1,8 @@
 /* Chunks of memtables, recycled by size class.
  *
+ * Giving the memory of a memtable back to the system all at once would stop the loop for
+ * milliseconds, so its chunks are idle first and leave one by one.
+ *
  * Invariant: idle chunks exist only while held_bytes <= budget_bytes, so what the pool keeps never
  * adds to the peak that the budget allows. */
 
@@ -28,6 +31,7 @@ static void release_idle(struct lsm_chunk_pool *pool, size_t class)
 {
     struct lsm_chunk *chunk = pool->idle[class];
     pool->idle[class] = chunk->next;
+    pool->idle_bytes -= chunk->size_bytes;
     pool->held_bytes -= chunk->size_bytes;
     nk_free(chunk);
 }
@@ -38,6 +42,16 @@ static void trim(struct lsm_chunk_pool *pool)
     for (size_t class = LSM_CHUNK_CLASS_COUNT; class > 0; class --) {
         while (pool->held_bytes > pool->budget_bytes && pool->idle[class - 1] != NULL) {
             release_idle(pool, class - 1);
+        }
+    }
+}
+
+void lsm_chunk_pool_shrink(struct lsm_chunk_pool *pool)
+{
+    for (size_t class = LSM_CHUNK_CLASS_COUNT; class > 0; class --) {
+        if (pool->idle[class - 1] != NULL) {
+            release_idle(pool, class - 1);
+            return;
         }
     }
 }
@@ -69,6 +83,7 @@ struct lsm_chunk *lsm_chunk_take(struct lsm_chunk_pool *pool, size_t size_bytes)
     if (regular && pool->idle[class] != NULL) {
         chunk = pool->idle[class];
         pool->idle[class] = chunk->next;
+        pool->idle_bytes -= size_bytes;
     } else {
         chunk = nk_alloc(size_bytes);
         chunk->size_bytes = size_bytes;
@@ -89,6 +104,7 @@ void lsm_chunk_give_back(struct lsm_chunk_pool *pool, struct lsm_chunk *chunks)
         if (pool->held_bytes <= pool->budget_bytes && class_of(chunks->size_bytes, &class)) {
             chunks->next = pool->idle[class];
             pool->idle[class] = chunks;
+            pool->idle_bytes += chunks->size_bytes;
         } else {
             pool->held_bytes -= chunks->size_bytes;
             nk_free(chunks);

@@ -1,8 +1,8 @@
 #pragma once
 
-/* The memory of memtables: chunks of a few sizes that go round.  Returned pages are dear to touch
- * again, so chunks of a dropped memtable are kept for the next one, as long as all chunks together
- * stay within the write buffer budget.  Loop thread only. */
+/* The memory of memtables: chunks of a few sizes.  Those of a dropped memtable are there for the
+ * next one, as long as all chunks together stay within the write buffer budget, until the owner
+ * lets go of them bit by bit.  Loop thread only. */
 
 #include <stdint.h>
 
@@ -19,7 +19,8 @@ struct lsm_chunk {
 
 struct lsm_chunk_pool {
     struct lsm_chunk *idle[LSM_CHUNK_CLASS_COUNT];
-    size_t held_bytes;   /* in use and idle */
+    size_t held_bytes; /* in use and idle */
+    size_t idle_bytes;
     size_t budget_bytes; /* idle chunks are given back while held_bytes exceeds it */
     struct nk_gauge *in_use_bytes;
 };
@@ -27,6 +28,9 @@ struct lsm_chunk_pool {
 void lsm_chunk_pool_init(struct lsm_chunk_pool *pool, size_t budget_bytes,
                          struct nk_gauge *in_use_bytes);
 void lsm_chunk_pool_deinit(struct lsm_chunk_pool *pool); /* every chunk has come back (asserted) */
+
+/* Lets go of one idle chunk, a large one first, if there is any. */
+void lsm_chunk_pool_shrink(struct lsm_chunk_pool *pool);
 
 /* A chunk of exactly `size_bytes`.  Only powers of two between MIN and MAX are kept for reuse.  The
  * header is filled in, `next` is NULL. */

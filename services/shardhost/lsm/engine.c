@@ -15,7 +15,8 @@
 #define L0_SLOWDOWN_DEFAULT 6
 #define L0_STOP_DEFAULT     12
 #define JOBS_DEFAULT        2
-#define RATE_SLICES_PER_S   8 /* the rate limit is kept within an eighth of a second */
+#define RATE_SLICES_PER_S   8    /* the rate limit is kept within an eighth of a second */
+#define SHRINK_EVERY_US     1000 /* a chunk that no memtable uses is given back */
 
 static void set_defaults(struct lsm_options *options)
 {
@@ -229,7 +230,8 @@ static bool refill_rate(struct lsm_engine *engine)
     return rate->credit_bytes >= 0;
 }
 
-uint64_t lsm_engine_next_us(const struct lsm_engine *engine)
+/* When the rate limit lets work go on that it holds back. */
+static uint64_t rate_next_us(const struct lsm_engine *engine)
 {
     uint64_t limit = engine->options.rate_limit_bytes_per_s;
     bool waits = limit > 0 && engine->rate.credit_bytes < 0 &&
@@ -241,6 +243,13 @@ uint64_t lsm_engine_next_us(const struct lsm_engine *engine)
     uint64_t missing = (uint64_t)-engine->rate.credit_bytes;
     return engine->now_us + missing / limit * NK_US_PER_SEC +
            missing % limit * NK_US_PER_SEC / limit + 1;
+}
+
+uint64_t lsm_engine_next_us(const struct lsm_engine *engine)
+{
+    uint64_t next_us = rate_next_us(engine);
+    return engine->chunks.idle_bytes > 0 ? nk_min_u64(next_us, engine->now_us + SHRINK_EVERY_US)
+                                         : next_us;
 }
 
 /* ---- Which is next ---- */
@@ -284,6 +293,7 @@ struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us)
     NK_ASSERT(now_us >= engine->now_us);
     engine->now_us = now_us;
     lsm_engine_adopt_opened(engine);
+    lsm_chunk_pool_shrink(&engine->chunks);
     if (engine->permits >= engine->options.max_background_jobs) {
         return NULL;
     }

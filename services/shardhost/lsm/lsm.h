@@ -176,7 +176,8 @@ uint64_t lsm_durable_index(const struct lsm_db *db);
 struct lsm_db *lsm_engine_pick(struct lsm_engine *engine, uint64_t now_us);
 
 /* When lsm_engine_pick should be called again although nothing else has happened: the rate limit
- * holds work back until then.  UINT64_MAX: no need. */
+ * holds work back until then, or memory of memtables waits to be given back, which each call does a
+ * little of.  UINT64_MAX: no need. */
 uint64_t lsm_engine_next_us(const struct lsm_engine *engine);
 
 /* Asks that everything written so far becomes durable soon; lsm_engine_pick will return the

@@ -171,7 +171,9 @@ static void pause_engine(struct engine *engine, uint64_t us)
 {
     turn(engine);
     hand_out_work(engine); /* a reader may have been the last in the way of some */
-    sleep_until_rung(engine, us);
+    uint64_t now_us = nk_mono_us(&engine->clock);
+    uint64_t next_us = nk_max_u64(lsm_engine_next_us(engine->tables), now_us);
+    sleep_until_rung(engine, nk_min_u64(us, next_us - now_us));
     turn(engine);
 }
 

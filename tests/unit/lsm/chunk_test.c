@@ -45,3 +45,23 @@ Test(lsm_chunk, idle_chunks_never_add_to_what_the_budget_allows)
     lsm_chunk_give_back(&pool, large);
     lsm_chunk_pool_deinit(&pool);
 }
+
+Test(lsm_chunk, idle_chunks_leave_one_by_one_the_large_ones_first)
+{
+    struct nk_gauge in_use = {0};
+    struct lsm_chunk_pool pool;
+    lsm_chunk_pool_init(&pool, 1 << 20, &in_use);
+    struct lsm_chunk *small = lsm_chunk_take(&pool, 4096);
+    small->next = lsm_chunk_take(&pool, 8192);
+    lsm_chunk_give_back(&pool, small);
+    struct lsm_chunk *used = lsm_chunk_take(&pool, 16384);
+    cr_expect_eq(pool.idle_bytes, 4096 + 8192);
+    lsm_chunk_pool_shrink(&pool);
+    cr_expect_eq(pool.idle_bytes, 4096);
+    lsm_chunk_pool_shrink(&pool);
+    cr_expect_eq(pool.idle_bytes, 0);
+    lsm_chunk_pool_shrink(&pool);
+    cr_expect_eq(pool.held_bytes, 16384, "what is in use stays");
+    lsm_chunk_give_back(&pool, used);
+    lsm_chunk_pool_deinit(&pool);
+}
