@@ -519,7 +519,9 @@ static uint64_t role_tick(void *role)
     mind_health(host);
     uint64_t next_us = nk_member_tick(host->member);
     next_us = nk_min_u64(next_us, host->minded_us + HOUSEKEEPING_US);
-    next_us = nk_min_u64(next_us, lsm_engine_next_us(host->engine));
+    if (host->fault == NK_OK && !host->stopping) { /* else nobody asks it any more */
+        next_us = nk_min_u64(next_us, lsm_engine_next_us(host->engine));
+    }
     if (host->stopping && !host->stop_over) {
         next_us = nk_min_u64(next_us, host->stop_us + STOP_US);
     }
