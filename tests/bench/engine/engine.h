@@ -11,6 +11,7 @@
  * that goes on after an error measures nothing. */
 
 #include "common/base/buf.h"
+#include "tests/bench/engine/process.h"
 
 struct engine; /* defined by each implementation */
 
@@ -56,6 +57,3 @@ struct engine_ops {
 extern const struct engine_ops engine_norikv;
 extern const struct engine_ops engine_rocksdb;
 extern const struct engine_ops engine_leveldb;
-
-/* One line to stderr, then the end. */
-_Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

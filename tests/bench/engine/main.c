@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,17 +43,6 @@ struct bench {
     uint64_t written_start;
     uint64_t user_bytes; /* put so far */
 };
-
-void bench_fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)fprintf(stderr, "bench_engine: ");
-    (void)vfprintf(stderr, format, arguments);
-    (void)fprintf(stderr, "\n");
-    va_end(arguments);
-    exit(1);
-}
 
 /* ---- Options ---- */
 

@@ -1,14 +1,17 @@
 #include "tests/bench/engine/process.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-
-#include "tests/bench/engine/engine.h"
+#include <unistd.h>
 
 #define NS_PER_SEC     UINT64_C(1000000000)
 #define DESCRIPTORS    16
@@ -20,6 +23,17 @@ static struct {
     uint64_t bytes;
     uint64_t log_bytes;
 } walk; /* nftw has no place for it */
+
+void bench_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)fprintf(stderr, "%s: ", program_invocation_short_name);
+    (void)vfprintf(stderr, format, arguments);
+    (void)fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
 
 uint64_t process_now_ns(void)
 {
@@ -69,6 +83,11 @@ uint64_t process_written_bytes(void)
     return read_number("/proc/self/io", "write_bytes:");
 }
 
+uint64_t process_memory_bytes(void)
+{
+    return read_number("/proc/self/status", "VmRSS:") * 1024;
+}
+
 uint64_t process_peak_bytes(void)
 {
     return read_number("/proc/self/status", "VmHWM:") * 1024;
@@ -96,6 +115,22 @@ uint64_t process_disk_bytes(const char *directory, bool (*is_log)(const char *pa
     }
     *out_log_bytes = walk.log_bytes;
     return walk.bytes;
+}
+
+void process_forget_pages(const char *directory)
+{
+    DIR *list = opendir(directory);
+    if (list == NULL) {
+        bench_fail("cannot list %s: %s", directory, strerror(errno));
+    }
+    for (const struct dirent *entry; (entry = readdir(list)) != NULL;) {
+        int file = entry->d_name[0] == '.' ? -1 : openat(dirfd(list), entry->d_name, O_RDONLY);
+        if (file >= 0) {
+            (void)posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+            (void)close(file);
+        }
+    }
+    (void)closedir(list);
 }
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where)
