@@ -230,6 +230,11 @@ static void print_row(const struct bench *bench, const struct workload *workload
                  (double)result->writer_ops / result->seconds, latency_us(&result->latency, 0.5),
                  latency_us(&result->latency, 0.99), latency_us(&result->latency, 0.999),
                  (double)result->latency.max_ns / 1e3, (double)cpu_us / 1e6);
+    (void)printf(
+        "\"writer_p50_us\":%.2f,\"writer_p99_us\":%.2f,\"writer_p999_us\":%.2f,"
+        "\"writer_max_us\":%.1f,",
+        latency_us(&result->writer_latency, 0.5), latency_us(&result->writer_latency, 0.99),
+        latency_us(&result->writer_latency, 0.999), (double)result->writer_latency.max_ns / 1e3);
     (void)printf("\"written_mb\":%.1f,\"written_per_user_byte\":%.3f,\"disk_mb\":%.1f,"
                  "\"log_mb\":%.1f,\"peak_memory_mb\":%.1f}\n",
                  (double)written / 1e6,

@@ -58,7 +58,7 @@ struct run {
 struct client {
     struct run *run;
     enum workload_op op;
-    bool helper;      /* goes on until the others are done, and is not measured */
+    bool helper;      /* goes on until the others are done */
     uint64_t ops_max; /* UINT64_MAX: not by number */
     uint64_t rate;    /* 0: no limit */
     struct nk_prng prng;
@@ -186,12 +186,11 @@ static uint64_t step(struct client *client)
     do_op(client);
     uint64_t now_ns = process_now_ns();
     client->ops++;
-    if (!client->helper) {
-        latency_add(&client->latency, now_ns - client->wanted_ns);
-    }
+    latency_add(&client->latency, now_ns - client->wanted_ns);
     client->wanted_ns = now_ns;
     if (client->rate > 0) {
         client->due_ns = run->start_ns + client->ops * NS_PER_SEC / client->rate;
+        client->wanted_ns = nk_max_u64(now_ns, client->due_ns);
     }
     client->finished = client->ops == client->ops_max || now_ns >= run->end_ns;
     return now_ns;
@@ -352,6 +351,7 @@ static void take_results(struct client *clients, size_t count, struct workload_r
     for (size_t i = 0; i < count; i++) {
         if (clients[i].helper) {
             result->writer_ops += clients[i].ops;
+            latency_merge(&result->writer_latency, &clients[i].latency);
         } else {
             result->ops += clients[i].ops;
             latency_merge(&result->latency, &clients[i].latency);

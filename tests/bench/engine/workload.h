@@ -35,6 +35,7 @@ struct workload_result {
     uint64_t ops; /* of the clients, without the writer */
     uint64_t writer_ops;
     struct latency latency; /* of the clients */
+    struct latency writer_latency;
 };
 
 /* Wrong reads end the program. */
