@@ -29,7 +29,7 @@ struct span {
     struct latency get_latency;
     size_t l0_max;
     uint64_t refused_max_ns; /* the longest time in which every try to put was refused */
-    uint64_t turn_max_ns;    /* the longest turn of the loop: what the engine did there */
+    uint64_t turn_max_ns;    /* the longest turn of the loop: the engine, or no processor */
 };
 
 /* Of a part of the storm. */
