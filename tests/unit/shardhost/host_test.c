@@ -780,6 +780,32 @@ Test(shardhost_host, a_stop_refuses_what_is_new_and_finishes_what_is_under_way)
     hosting_close(&hosting);
 }
 
+/* The flush leaves memory to give back bit by bit, for which tables want to be asked; but a host
+ * that stops asks them no more, and a time in the past would stay one. */
+Test(shardhost_host, a_stop_that_waits_sleeps_meanwhile)
+{
+    struct hosting hosting;
+    hosting_open(&hosting);
+    cr_assert_eq(put_many(&hosting, 1), 1);
+    for (int i = 0; stage_metric(&hosting.stage, "lsm_flushes_total") == 0; i++) {
+        cr_assert_lt(i, 100);
+        (void)hosting_send_put(&hosting, "k", long_value());
+        hosting_tick(&hosting);
+        (void)stage_run_jobs(&hosting.stage);
+    }
+    (void)hosting_send_put(&hosting, "k", "last");
+    ops->stop(hosting.role);
+    for (int i = 0; i < 100; i++) {
+        stage_advance(&hosting.stage, 10);
+        uint64_t next_us = ops->tick(hosting.role);
+        cr_expect(next_us > nk_mono_us(&hosting.stage.env.clock), "%d", i);
+    }
+    cr_expect(!ops->stopped(hosting.role));
+    hosting_settle(&hosting);
+    cr_expect(ops->stopped(hosting.role));
+    hosting_close(&hosting);
+}
+
 /* Once a second what has waited past its deadline is dropped: the gateway has answered. */
 Test(shardhost_host, what_waits_past_its_deadline_is_dropped)
 {
