@@ -40,6 +40,25 @@ EVERY_PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes", "
                  "process_start_time_seconds", "norikv_build_info")
 
 
+# The pages follow the view, and the view follows who is ready: a moment later they tell it.
+
+def expect_nodes(node, role, key, expected):
+    """The page of that role lists one node, with this."""
+    def told():
+        view = json.loads(node.http(role, "GET", "/meta/cluster").body)
+        return [each[key] for each in view["nodes"]] == [expected]
+    harness.wait_for(told, f"{role} to list one node with {key} {expected}")
+
+
+def expect_targets(node, role, expected):
+    """The page of that role lists exactly these: (role, node_id, address)."""
+    def told():
+        entries = json.loads(node.http(role, "GET", "/meta/targets").body)
+        return {(entry["labels"]["role"], entry["labels"]["node_id"], target)
+                for entry in entries for target in entry["targets"]} == expected
+    harness.wait_for(told, f"{role} to list the targets {sorted(expected)}")
+
+
 class Routes(harness.NodeTest):
     @classmethod
     def setUpClass(cls):
@@ -137,13 +156,9 @@ class Routes(harness.NodeTest):
 
     def test_cluster_and_targets_on_gateway_and_gossip(self):
         for role in ("gateway", "gossip"):
-            view = json.loads(self.node.http(role, "GET", "/meta/cluster").body)
-            self.assertEqual([node["id"] for node in view["nodes"]], ["node0"])
-            targets = json.loads(self.node.http(role, "GET", "/meta/targets").body)
-            found = {(entry["labels"]["role"], entry["labels"]["node_id"], target)
-                     for entry in targets for target in entry["targets"]}
-            self.assertEqual(found, {(each, "node0", self.node.http_address(each))
-                                     for each in harness.ROLES})
+            expect_nodes(self.node, role, "id", "node0")
+            expect_targets(self.node, role, {(each, "node0", self.node.http_address(each))
+                                             for each in harness.ROLES})
 
     # Metrics.
 
@@ -364,11 +379,9 @@ class LifeCycle(unittest.TestCase):
         """What others are told: this host, and the ports that the processes really have."""
         def told(address):
             return f"{host}:{address.rsplit(':', 1)[1]}"
-        view = json.loads(node.http("gateway", "GET", "/meta/cluster").body)
-        self.assertEqual([each["addr"] for each in view["nodes"]], [told(node.rpc_address)])
-        groups = json.loads(node.http("gateway", "GET", "/meta/targets").body)
-        self.assertEqual({target for group in groups for target in group["targets"]},
-                         {told(node.http_address(role)) for role in harness.ROLES})
+        expect_nodes(node, "gateway", "addr", told(node.rpc_address))
+        expect_targets(node, "gateway", {(role, "node0", told(node.http_address(role)))
+                                         for role in harness.ROLES})
 
     def test_who_listens_everywhere_is_told_by_the_name_of_the_machine(self):
         node = self.node()
@@ -416,8 +429,7 @@ class LifeCycle(unittest.TestCase):
             with clients.channel(node.rpc_address) as link:
                 self.assertEqual(clients.StubClient(link).get(key=b"where").value,
                                  bytes(node.data_dir))
-            view = json.loads(node.http("gossip", "GET", "/meta/cluster").body)
-            self.assertEqual([each["addr"] for each in view["nodes"]], [node.rpc_address])
+            expect_nodes(node, "gossip", "addr", node.rpc_address)
 
     def test_a_stop_at_any_moment_of_the_start_is_an_ordered_one(self):
         node = self.node()
