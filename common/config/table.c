@@ -244,7 +244,7 @@ static const struct config_key keys[] = {
      FIELD(lsm.memtable_bytes),
      .fallback = "64MiB",
      .min = 64 * NK_KIB,
-     .max = 4 * NK_GIB,
+     .max = 512 * NK_MIB,
      .help = "cap of one shard's memtable"},
     {.name = "lsm.write_buffer_total_bytes",
      .type = CONFIG_BYTES,

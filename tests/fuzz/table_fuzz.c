@@ -158,6 +158,17 @@ static void inspect_hostile(struct rig *rig)
     }
 }
 
+/* What the manifest would have to say for the file to be read: its own word. */
+static uint32_t digest_of(struct nk_bytes file)
+{
+    struct lsm_footer footer;
+    return file.size >= LSM_FOOTER_BYTES &&
+                   lsm_footer_decode(file.data + file.size - LSM_FOOTER_BYTES, file.size,
+                                     &footer) == NK_OK
+               ? footer.digest
+               : 0;
+}
+
 static void fuzz_file(struct nk_bytes file)
 {
     struct rig rig;
@@ -168,6 +179,7 @@ static void fuzz_file(struct nk_bytes file)
     struct lsm_table_meta meta = {
         .number = NUMBER,
         .size_bytes = file.size,
+        .digest = digest_of(file),
         .record_count = 1,
         .smallest = nk_bytes_of("", 1),
         .largest = nk_bytes_of(last, sizeof last),
@@ -323,6 +335,7 @@ static void check_properties(struct rig *rig, const struct lsm_table_meta *meta)
     enum nk_err err =
         lsm_footer_decode(file.data + file.size - LSM_FOOTER_BYTES, file.size, &footer);
     NK_ASSERT(err == NK_OK);
+    NK_ASSERT(footer.digest == meta->digest);
     struct lsm_table_meta read = {.number = meta->number, .size_bytes = meta->size_bytes};
     err = lsm_properties_decode(
         nk_bytes_of(file.data + footer.properties.offset, footer.properties.size), &read);

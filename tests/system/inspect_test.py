@@ -15,7 +15,8 @@ import unittest
 import harness
 
 PROGRAM = harness.BUILD / "services/admin/ctl/norikvctl"
-DATABASES = harness.SOURCE / "tests/golden/lsm/v1"
+DATABASES = harness.SOURCE / "tests/golden/lsm"
+NEWEST = "v2"
 TEXTS = harness.SOURCE / "tests/golden/inspect"
 OLD = "0000000001.sst"
 NEW = "0000000002.sst"
@@ -62,11 +63,12 @@ def remove(name):
 # What the text is called: the words, the database, the exit code, what was done to the database.
 # Of the lz4 one the first table has data blocks at 0, 1192, 1440, 1614, 1782 and 1967, index blocks
 # at 2076 and 2188, the top index at 2230, properties at 2288; the manifest has records at 1024,
-# 1039 and 2124.
+# 1039 and 2129.
 CASES = {
     "sst-none": ("sst", "none", 0, ()),
     "sst-lz4": ("sst", "lz4", 0, ()),
     "sst-zstd": ("sst", "zstd", 0, ()),
+    "sst-v1": ("sst", "v1/none", 0, ()),
     "sst-entries": ("sst --entries", "lz4", 0, ()),
     "sst-values-full-keys": ("sst --values --full-keys", "zstd", 0, ()),
     "sst-data-damaged": ("sst", "lz4", 1, [flip(OLD, 1450)]),
@@ -76,16 +78,18 @@ CASES = {
     "sst-filter-damaged": ("sst", "zstd", 1, [flip(OLD, 1920)]),
     "sst-properties-damaged": ("sst", "lz4", 1, [flip(OLD, 2300)]),
     "sst-footer-damaged": ("sst", "lz4", 1, [flip(OLD, -20)]),
+    "sst-v1-footer-damaged": ("sst", "v1/lz4", 1, [flip(OLD, -20)]),
     "sst-magic-damaged": ("sst", "lz4", 1, [flip(OLD, -1)]),
     "sst-index-and-data-damaged": ("sst", "lz4", 1, [flip(OLD, 1450, 2080)]),
     "sst-footer-and-all-but-two-damaged":
         ("sst", "lz4", 1, [flip(OLD, 5, 1620, 1790, 2080, 2200, 2250, 2300, -3)]),
     "sst-cut": ("sst", "lz4", 1, [cut(OLD, 1800)]),
-    "sst-short": ("sst", "lz4", 1, [cut(OLD, 71)]),
+    "sst-short": ("sst", "lz4", 1, [cut(OLD, 75)]),
     "sst-empty": ("sst", "lz4", 1, [cut(OLD, 0)]),
     "sst-zeros": ("sst", "lz4", 1, [write(OLD, bytes(10000))]),
     "sst-longer": ("sst", "lz4", 1, [append(OLD, b"x" * 100)]),
     "manifest-none": ("manifest", "none", 0, ()),
+    "manifest-v1": ("manifest", "v1/none", 0, ()),
     "manifest-lz4-full-keys": ("manifest --full-keys", "lz4", 0, ()),
     "manifest-old-slot-damaged": ("manifest", "lz4", 1, [flip("manifest", 20)]),
     "manifest-slots-damaged": ("manifest", "lz4", 1, [flip("manifest", 20, 540)]),
@@ -94,9 +98,10 @@ CASES = {
     "manifest-size-damaged": ("manifest", "lz4", 1, [flip("manifest", 1044)]),
     "manifest-last-record-damaged": ("manifest", "lz4", 1, [flip("manifest", 3000)]),
     "manifest-torn-tail": ("manifest", "lz4", 0, [append("manifest", b"\x01\x02\x03" * 5)]),
-    "manifest-cut": ("manifest", "lz4", 1, [cut("manifest", 2124)]),
+    "manifest-cut": ("manifest", "lz4", 1, [cut("manifest", 2129)]),
     "manifest-short": ("manifest", "lz4", 1, [cut("manifest", 1023)]),
     "shard-none": ("shard", "none", 0, ()),
+    "shard-v1-check": ("shard --check", "v1/zstd", 0, ()),
     "shard-lz4-check": ("shard --check", "lz4", 0, ()),
     "shard-data-damaged": ("shard", "lz4", 0, [flip(OLD, 1450)]),
     "shard-data-damaged-check": ("shard --check", "lz4", 1, [flip(OLD, 1450, 2080)]),
@@ -135,10 +140,12 @@ class Inspect(unittest.TestCase):
         cls.directory = harness.make_directory("inspect")
 
     def prepare(self, name, database, damages):
-        """A copy of a golden database below a directory of its own, which is returned."""
+        """A copy of a golden database, of the newest version unless it says another one, below a
+        directory of its own, which is returned."""
         place = self.directory / name
         (place / "shard-7").mkdir(parents=True)
-        for path in (DATABASES / database).iterdir():
+        source = DATABASES / database if "/" in database else DATABASES / NEWEST / database
+        for path in source.iterdir():
             shutil.copyfile(path, place / "shard-7" / path.name)
         for damage in damages:
             damage(place / "shard-7")
@@ -187,9 +194,9 @@ class Inspect(unittest.TestCase):
     def test_what_cannot_be_looked_at_is_one_line_and_2(self):
         place = self.prepare("nothing", "lz4", ())
         (place / "empty").mkdir()
-        later = bytearray((DATABASES / "lz4" / OLD).read_bytes())
-        later[-16] = 2
-        later[-12:-8] = crc32c(later[-72:-12]).to_bytes(4, "little")
+        later = bytearray((DATABASES / NEWEST / "lz4" / OLD).read_bytes())
+        later[-16] = 3
+        later[-12:-8] = crc32c(later[-76:-12]).to_bytes(4, "little")
         (place / "later.sst").write_bytes(later)
         before = picture(place)
         for words in (("sst", "gone.sst"), ("sst", "gone/gone.sst"), ("manifest", "gone"),

@@ -9,7 +9,7 @@ import pathlib
 import struct
 import sys
 
-FOOTER, TRAILER, RAW_MAX, KEY_MAX = 72, 9, 64 << 20, 1025
+FOOTER, TRAILER, RAW_MAX, KEY_MAX = 76, 9, 64 << 20, 1025
 TABLE = list(range(256))
 for _ in range(8):
     TABLE = [n >> 1 ^ (0x82F63B78 if n & 1 else 0) for n in TABLE]
@@ -39,9 +39,11 @@ class Table:
         self.path, self.data = path, pathlib.Path(path).read_bytes()
         self.limit = len(self.data) - FOOTER
         foot = self.data[-FOOTER:].rjust(FOOTER)
-        *handles, size, version, crc, magic = struct.unpack("<7QII8s", foot)
-        self.check(magic == b"NKtable1" and crc == crc32c(foot[:60]), self.limit, "footer")
-        self.check(version == 1 and size == len(self.data), self.limit, "version, size")
+        version, crc, magic = struct.unpack("<II8s", foot[60:])
+        foot = foot[4 if version == 1 else 0:64]  # without or with a digest
+        *handles, size = struct.unpack("<7Q", foot[:56])
+        self.check(magic == b"NKtable1" and crc == crc32c(foot), self.limit, "footer")
+        self.check(1 <= version <= 2 and size == len(self.data), self.limit, "version, size")
         self.top, self.filter, self.properties = zip(handles[::2], handles[1::2])
 
     def check(self, holds, offset, what):

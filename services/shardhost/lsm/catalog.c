@@ -57,6 +57,7 @@ void lsm_catalog_put_add(struct nk_buf *out, uint32_t level, const struct lsm_ta
     put_varint(out, level);
     put_varint(out, meta->number);
     put_varint(out, meta->size_bytes);
+    put_varint(out, meta->digest);
     put_varint(out, meta->record_count);
     put_varint(out, meta->tombstone_count);
     put_varint(out, meta->index_min);
@@ -106,10 +107,13 @@ static bool read_position(struct nk_reader *reader, struct lsm_position *positio
     return true;
 }
 
-static void read_meta(struct nk_reader *reader, struct lsm_table_meta *meta)
+static void read_meta(struct nk_reader *reader, bool digested, struct lsm_table_meta *meta)
 {
     meta->number = nk_read_varint(reader);
     meta->size_bytes = nk_read_varint(reader);
+    uint64_t digest = digested ? nk_read_varint(reader) : 0;
+    meta->digest = (uint32_t)digest;
+    reader->failed |= digest > UINT32_MAX;
     meta->record_count = nk_read_varint(reader);
     meta->tombstone_count = nk_read_varint(reader);
     meta->index_min = nk_read_varint(reader);
@@ -136,9 +140,11 @@ enum nk_err lsm_edit_next(struct nk_reader *payload, struct lsm_edit *out_edit)
     case LSM_EDIT_NUMBER_NEXT:
         out_edit->number_next = nk_read_varint(payload);
         break;
+    case LSM_EDIT_ADD_1:
     case LSM_EDIT_ADD:
         out_edit->level = nk_read_varint(payload);
-        read_meta(payload, &out_edit->meta);
+        read_meta(payload, kind == LSM_EDIT_ADD, &out_edit->meta);
+        kind = LSM_EDIT_ADD;
         break;
     case LSM_EDIT_REMOVE:
         out_edit->level = nk_read_varint(payload);
@@ -246,6 +252,8 @@ static bool apply(struct lsm_catalog *catalog, const struct lsm_edit *edit)
         return apply_add(catalog, edit->level, &edit->meta);
     case LSM_EDIT_REMOVE:
         return apply_remove(catalog, edit->level, edit->meta.number);
+    case LSM_EDIT_ADD_1:
+        break; /* lsm_edit_next makes it an ADD */
     }
     return false;
 }

@@ -154,8 +154,9 @@ static bool anything_below(struct lsm_part *part, struct nk_bytes key)
     return false;
 }
 
-/* Whether the open table ends before `key`: it has its size; or half of it, and a table of the next
- * level ends here too; or it lies across so much there that it would be dear to compact. */
+/* Whether the open table ends before `key`: it has its size, or is full otherwise; or half of it,
+ * and a table of the next level ends here too; or it lies across so much there that it would be
+ * dear to compact. */
 static bool ends_before(struct lsm_part *part, struct nk_bytes key)
 {
     uint64_t table_bytes = part->compaction->db->engine->options.table_bytes;
@@ -165,8 +166,8 @@ static bool ends_before(struct lsm_part *part, struct nk_bytes key)
     }
     bool passed = part->below_passed;
     part->below_passed = false;
-    return bytes >= table_bytes || (passed && bytes >= table_bytes / 2) ||
-           part->below_bytes > BELOW_MAX * table_bytes;
+    return bytes >= table_bytes || lsm_table_builder_full(part->builder) ||
+           (passed && bytes >= table_bytes / 2) || part->below_bytes > BELOW_MAX * table_bytes;
 }
 
 /* ---- Merging ---- */

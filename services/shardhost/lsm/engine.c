@@ -52,6 +52,8 @@ void lsm_engine_open(const struct nk_fs *fs, const struct lsm_options *options,
                      struct lsm_engine **out_engine)
 {
     NK_ASSERT(options->memtable_bytes > 0);
+    NK_ASSERT(options->memtable_bytes <= LSM_MEMTABLE_BYTES_MAX);
+    NK_ASSERT(options->filter_bits_per_key <= LSM_FILTER_BITS_MAX);
     struct lsm_engine *engine = nk_alloc_zero(1, sizeof *engine);
     engine->options = *options;
     set_defaults(&engine->options);

@@ -18,6 +18,7 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/text.h"
+#include "common/base/units.h"
 #include "common/env/fs.h"
 #include "common/env/meter.h"
 
@@ -34,12 +35,17 @@ enum lsm_compression {
     LSM_COMPRESSION_ZSTD = 2,
 };
 
+/* What a memtable holds fits one table, and its keys one filter of any allowed size. */
+#define LSM_MEMTABLE_BYTES_MAX ((size_t)(512 * NK_MIB))
+#define LSM_VALUE_BYTES_MAX    ((size_t)(32 * NK_MIB))
+#define LSM_FILTER_BITS_MAX    32
+
 struct lsm_options {
-    size_t memtable_bytes;           /* cap of one memtable */
+    size_t memtable_bytes;           /* cap of one memtable; 1..LSM_MEMTABLE_BYTES_MAX */
     size_t write_buffer_total_bytes; /* of memtables, over all databases of the engine */
     size_t block_cache_bytes;
     size_t open_files_max;        /* tables open at once, over all databases; 0: 4096 */
-    uint32_t filter_bits_per_key; /* 0: no filter */
+    uint32_t filter_bits_per_key; /* 0: no filter; at most LSM_FILTER_BITS_MAX */
     enum lsm_compression compression;
 
     /* Of compaction; 0 stands for the default. */

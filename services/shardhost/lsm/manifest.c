@@ -21,7 +21,7 @@
 #include "services/shardhost/lsm/names.h"
 
 #define MANIFEST_MAGIC   UINT64_C(0x3174736566696E6D) /* "mnifest1" */
-#define MANIFEST_VERSION UINT32_C(1)
+#define MANIFEST_VERSION UINT32_C(2)
 #define LENGTH_SLACK     ((uint64_t)(64 * NK_KIB)) /* of edits before a new file is due */
 
 void lsm_manifest_init(struct lsm_manifest *manifest, const struct nk_fs *fs, const char *directory,
@@ -71,7 +71,7 @@ enum nk_err lsm_slot_decode(const uint8_t in[LSM_SLOT_BYTES], struct lsm_slot *o
     }
     out_slot->sequence = nk_get_u64(in + 16);
     out_slot->length = nk_get_u64(in + 24);
-    return nk_get_u32(in + 8) == MANIFEST_VERSION ? NK_OK : NK_CORRUPT;
+    return nk_get_u32(in + 8) > 0 ? NK_OK : NK_CORRUPT;
 }
 
 enum nk_err lsm_slot_newest(struct nk_bytes bytes, struct lsm_slot *out_slot)

@@ -177,7 +177,12 @@ static enum nk_err read_footer(struct lsm_table *table, struct lsm_footer *foote
         return err;
     }
     err = lsm_footer_decode(bytes, size, footer);
-    return err == NK_OK ? NK_OK : lsm_table_fault(table, err, offset, "bad footer");
+    if (err != NK_OK) {
+        return lsm_table_fault(table, err, offset, "bad footer");
+    }
+    return footer->digest == table->meta.digest
+               ? NK_OK
+               : lsm_table_fault(table, NK_CORRUPT, offset, "another table's file");
 }
 
 /* Several threads may read it at once: the first one's result is everybody's. */

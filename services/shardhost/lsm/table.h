@@ -26,6 +26,7 @@ struct lsm_io {
 struct lsm_table_meta {
     uint64_t number; /* names the file; never used twice in one database */
     uint64_t size_bytes;
+    uint32_t digest; /* of the contents: another table has another one; 0 in version 1 */
     uint64_t record_count;
     uint64_t tombstone_count;
     uint64_t index_min; /* of the versions in it */
@@ -47,6 +48,9 @@ struct lsm_footer {
     struct lsm_handle filter;
     struct lsm_handle properties;
     uint64_t file_size;
+    uint64_t start;   /* of the footer: where the blocks end */
+    uint32_t version; /* decoded; what is written has the newest */
+    uint32_t digest;  /* 0 in version 1 */
 };
 
 struct lsm_table;

@@ -14,7 +14,8 @@
 #include "services/shardhost/lsm/names.h"
 #include "services/shardhost/lsm/table_format.h"
 
-#define WRITE_BYTES ((size_t)(512 * NK_KIB)) /* what one pwrite takes */
+#define WRITE_BYTES     ((size_t)(512 * NK_KIB)) /* what one pwrite takes */
+#define PART_BYTES_FULL (LSM_BLOCK_RAW_BYTES_MAX / 4)
 
 struct lsm_table_builder {
     const struct lsm_io *io;
@@ -31,6 +32,7 @@ struct lsm_table_builder {
     struct nk_buf hashes;        /* u64 each, of all keys */
     struct nk_buf index_blocks;  /* raw, one after the other */
     struct nk_buf index_entries; /* struct index_block, one each */
+    size_t top_bytes;            /* of the top index, at most */
     struct nk_buf separator;
     struct nk_buf smallest;
     struct lsm_handle data_block; /* finished, its index entry waits for the next key */
@@ -86,6 +88,7 @@ static enum nk_err put_block(struct lsm_table_builder *builder, struct nk_bytes 
     uint8_t *trailer = nk_buf_extend(&builder->output, LSM_TRAILER_BYTES);
     lsm_trailer_encode(nk_bytes_of(builder->output.data + start, size), out_handle->offset,
                        (uint8_t)way, (uint32_t)raw.size, trailer);
+    builder->meta.digest = lsm_digest_extend(builder->meta.digest, trailer);
     return builder->output.size >= WRITE_BYTES ? write_output(builder) : NK_OK;
 }
 
@@ -100,6 +103,7 @@ static void finish_index_block(struct lsm_table_builder *builder)
     entry.key_start = blocks->size;
     entry.key_size = last.size;
     nk_buf_append(blocks, last);
+    builder->top_bytes += last.size + 2 * LSM_HANDLE_BYTES_MAX;
     nk_buf_append(&builder->index_entries, nk_bytes_of(&entry, sizeof entry));
 }
 
@@ -168,6 +172,13 @@ uint64_t lsm_table_builder_bytes(const struct lsm_table_builder *builder)
     return builder->written + builder->output.size + lsm_block_builder_size(&builder->data);
 }
 
+bool lsm_table_builder_full(const struct lsm_table_builder *builder)
+{
+    size_t key_count = builder->hashes.size / sizeof(uint64_t);
+    return key_count * builder->options.filter_bits_per_key / 8 >= PART_BYTES_FULL ||
+           builder->top_bytes >= PART_BYTES_FULL;
+}
+
 /* ---- The end of the file ---- */
 
 /* What the table is given at birth, so that reading it at once needs no disk. */
@@ -232,6 +243,9 @@ static enum nk_err put_properties_and_footer(struct lsm_table_builder *builder, 
         return err;
     }
     footer.file_size = builder->written + builder->output.size + LSM_FOOTER_BYTES;
+    footer.start = footer.file_size - LSM_FOOTER_BYTES;
+    footer.version = LSM_TABLE_VERSION;
+    footer.digest = builder->meta.digest;
     builder->meta.size_bytes = footer.file_size;
     lsm_footer_encode(&footer, nk_buf_extend(&builder->output, LSM_FOOTER_BYTES));
     warm->footer = footer;

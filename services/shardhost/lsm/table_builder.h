@@ -22,6 +22,11 @@ NK_MUST_CHECK enum nk_err lsm_table_builder_add(struct lsm_table_builder *builde
 /* Size of the file so far, about. */
 uint64_t lsm_table_builder_bytes(const struct lsm_table_builder *builder);
 
+/* Filter or top index have reached what a block may have, with room to spare for another record: a
+ * table of very many small records, or of long keys that compress well, is closed before it has its
+ * size. */
+bool lsm_table_builder_full(const struct lsm_table_builder *builder);
+
 /* Writes the rest and syncs the file; its name is not yet promised.  At least one record was added
  * (asserted).  On NK_OK *builder is gone and the table is the caller's, its index and filter in the
  * cache; else only abandon() may follow. */

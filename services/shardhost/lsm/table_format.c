@@ -5,11 +5,14 @@
 #include "common/base/assert.h"
 #include "common/base/crc32c.h"
 
+#define TRAILER_CRC_AT      5
+
 /* Footer: three handles, then these. */
 #define FOOTER_FILE_SIZE_AT 48
-#define FOOTER_VERSION_AT   56
-#define FOOTER_CRC_AT       60
-#define FOOTER_MAGIC_AT     64
+#define FOOTER_DIGEST_AT    56
+#define FOOTER_VERSION_AT   60
+#define FOOTER_CRC_AT       64
+#define FOOTER_MAGIC_AT     68
 
 static_assert(LSM_FOOTER_BYTES == FOOTER_MAGIC_AT + 8, "the magic number ends the file");
 
@@ -42,14 +45,20 @@ void lsm_trailer_encode(struct nk_bytes stored, uint64_t offset, uint8_t way, ui
 {
     out[0] = way;
     nk_put_u32(out + 1, raw_size);
-    nk_put_u32(out + 5, block_crc(stored, out, offset));
+    nk_put_u32(out + TRAILER_CRC_AT, block_crc(stored, out, offset));
+}
+
+uint32_t lsm_digest_extend(uint32_t digest, const uint8_t trailer[LSM_TRAILER_BYTES])
+{
+    return nk_crc32c_extend(digest, nk_bytes_of(trailer + TRAILER_CRC_AT, sizeof(uint32_t)));
 }
 
 bool lsm_trailer_decode(const uint8_t *stored, size_t stored_size, uint64_t offset,
                         uint8_t *out_way, uint32_t *out_raw_size)
 {
     const uint8_t *trailer = stored + stored_size;
-    if (block_crc(nk_bytes_of(stored, stored_size), trailer, offset) != nk_get_u32(trailer + 5)) {
+    if (block_crc(nk_bytes_of(stored, stored_size), trailer, offset) !=
+        nk_get_u32(trailer + TRAILER_CRC_AT)) {
         return false;
     }
     *out_way = trailer[0];
@@ -94,6 +103,7 @@ void lsm_footer_encode(const struct lsm_footer *footer, uint8_t out[LSM_FOOTER_B
         nk_put_u64(out + 16 * i + 8, handles[i].size);
     }
     nk_put_u64(out + FOOTER_FILE_SIZE_AT, footer->file_size);
+    nk_put_u32(out + FOOTER_DIGEST_AT, footer->digest);
     nk_put_u32(out + FOOTER_VERSION_AT, LSM_TABLE_VERSION);
     nk_put_u32(out + FOOTER_CRC_AT, nk_crc32c(nk_bytes_of(out, FOOTER_CRC_AT)));
     nk_put_u64(out + FOOTER_MAGIC_AT, LSM_TABLE_MAGIC);
@@ -103,25 +113,31 @@ enum nk_err lsm_footer_decode(const uint8_t in[LSM_FOOTER_BYTES], uint64_t file_
                               struct lsm_footer *out_footer)
 {
     uint32_t version = nk_get_u32(in + FOOTER_VERSION_AT);
+    size_t skipped = version == 1 ? LSM_FOOTER_BYTES - LSM_FOOTER_1_BYTES : 0;
+    const uint8_t *from = in + skipped;
     if (nk_get_u64(in + FOOTER_MAGIC_AT) != LSM_TABLE_MAGIC) {
         return NK_CORRUPT;
     }
-    if (nk_get_u32(in + FOOTER_CRC_AT) != nk_crc32c(nk_bytes_of(in, FOOTER_CRC_AT))) {
+    if (nk_get_u32(in + FOOTER_CRC_AT) != nk_crc32c(nk_bytes_of(from, FOOTER_CRC_AT - skipped))) {
         return NK_CORRUPT;
     }
     if (version > LSM_TABLE_VERSION) {
         return NK_FORMAT_TOO_NEW;
     }
-    struct lsm_footer footer = {.file_size = nk_get_u64(in + FOOTER_FILE_SIZE_AT)};
+    struct lsm_footer footer = {
+        .file_size = nk_get_u64(from + FOOTER_FILE_SIZE_AT),
+        .version = version,
+        .digest = version == 1 ? 0 : nk_get_u32(from + FOOTER_DIGEST_AT),
+    };
     struct lsm_handle *handles[3] = {&footer.index, &footer.filter, &footer.properties};
-    if (version != LSM_TABLE_VERSION || footer.file_size != file_size ||
-        file_size < LSM_FOOTER_BYTES) {
+    if (version == 0 || footer.file_size != file_size || file_size < LSM_FOOTER_BYTES) {
         return NK_CORRUPT;
     }
+    footer.start = file_size - LSM_FOOTER_BYTES + skipped;
     for (size_t i = 0; i < 3; i++) {
-        *handles[i] = (struct lsm_handle){nk_get_u64(in + 16 * i), nk_get_u64(in + 16 * i + 8)};
+        *handles[i] = (struct lsm_handle){nk_get_u64(from + 16 * i), nk_get_u64(from + 16 * i + 8)};
         bool absent = i == 1 && handles[i]->size == 0;
-        if (!absent && !handle_fits(*handles[i], file_size - LSM_FOOTER_BYTES)) {
+        if (!absent && !handle_fits(*handles[i], footer.start)) {
             return NK_CORRUPT;
         }
     }
@@ -202,7 +218,11 @@ static bool decode_property(uint64_t id, struct nk_bytes bytes, struct lsm_table
 
 enum nk_err lsm_properties_decode(struct nk_bytes bytes, struct lsm_table_meta *out_meta)
 {
-    struct lsm_table_meta meta = {.number = out_meta->number, .size_bytes = out_meta->size_bytes};
+    struct lsm_table_meta meta = {
+        .number = out_meta->number,
+        .size_bytes = out_meta->size_bytes,
+        .digest = out_meta->digest,
+    };
     struct nk_reader reader = nk_reader_of(bytes);
     while (nk_reader_left(&reader) > 0) {
         uint64_t id = nk_read_varint(&reader);

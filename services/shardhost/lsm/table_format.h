@@ -7,8 +7,9 @@
 #include "services/shardhost/lsm/table.h"
 
 #define LSM_TABLE_MAGIC         UINT64_C(0x31656C6261744B4E) /* "NKtable1" */
-#define LSM_TABLE_VERSION       UINT32_C(1)
-#define LSM_FOOTER_BYTES        ((size_t)72)
+#define LSM_TABLE_VERSION       UINT32_C(2)
+#define LSM_FOOTER_BYTES        ((size_t)76)
+#define LSM_FOOTER_1_BYTES      ((size_t)72) /* in version 1 */
 #define LSM_TRAILER_BYTES       ((size_t)9)
 #define LSM_HANDLE_BYTES_MAX    (2 * NK_VARINT_BYTES_MAX)
 #define LSM_BLOCK_BYTES         ((size_t)4096) /* a data or index block is closed at this size */
@@ -21,6 +22,10 @@
 void lsm_trailer_encode(struct nk_bytes stored, uint64_t offset, uint8_t way, uint32_t raw_size,
                         uint8_t out[LSM_TRAILER_BYTES]);
 
+/* Adds a trailer to the digest of a table, which begins as 0: that of all trailers in their order.
+ */
+uint32_t lsm_digest_extend(uint32_t digest, const uint8_t trailer[LSM_TRAILER_BYTES]);
+
 /* Checks `stored` with its trailer behind it.  False: damaged, or from another place. */
 bool lsm_trailer_decode(const uint8_t *stored, size_t stored_size, uint64_t offset,
                         uint8_t *out_way, uint32_t *out_raw_size);
@@ -32,13 +37,14 @@ bool lsm_handle_decode(struct nk_bytes bytes, uint64_t limit, struct lsm_handle 
 
 void lsm_footer_encode(const struct lsm_footer *footer, uint8_t out[LSM_FOOTER_BYTES]);
 
-/* NK_CORRUPT, NK_FORMAT_TOO_NEW. */
+/* `in`: the last bytes of the file; a footer of version 1 is shorter and has them in part.
+ * NK_CORRUPT, NK_FORMAT_TOO_NEW. */
 NK_MUST_CHECK enum nk_err lsm_footer_decode(const uint8_t in[LSM_FOOTER_BYTES], uint64_t file_size,
                                             struct lsm_footer *out_footer);
 
-/* What the properties block says: all of the meta but number and size. */
+/* What the properties block says: all of the meta but number, size and digest. */
 void lsm_properties_encode(const struct lsm_table_meta *meta, struct nk_buf *out);
 
-/* Keys are borrowed from `bytes`; number and size are left alone.  NK_CORRUPT. */
+/* Keys are borrowed from `bytes`; number, size and digest are left alone.  NK_CORRUPT. */
 NK_MUST_CHECK enum nk_err lsm_properties_decode(struct nk_bytes bytes,
                                                 struct lsm_table_meta *out_meta);

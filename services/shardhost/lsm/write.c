@@ -13,9 +13,7 @@ void lsm_write(struct lsm_db *db, const struct lsm_record *record)
     NK_ASSERT(db->ingest == NULL);
     NK_ASSERT(record->version.index >= db->index_written);
     NK_ASSERT(record->version.index > db->position.applied.index);
-    if (record->tombstone) {
-        NK_ASSERT(record->value.size == 0);
-    }
+    NK_ASSERT(record->value.size <= (record->tombstone ? 0 : LSM_VALUE_BYTES_MAX));
     size_t before = lsm_memtable_bytes(db->active);
     lsm_memtable_add(db->active, record);
     size_t grown = lsm_memtable_bytes(db->active) - before;

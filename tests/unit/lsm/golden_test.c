@@ -1,6 +1,6 @@
-/* tests/golden/lsm/v1: databases that version 1 of the formats wrote, one for each way of
- * compression.  They must be read for ever, and as long as version 1 is what we write, writing the
- * uncompressed one again gives the same bytes.  (What LZ4 and zstd make of a block is theirs to
+/* tests/golden/lsm: databases that each version of the formats wrote, one for each way of
+ * compression.  They must be read for ever, and writing the uncompressed one again gives the bytes
+ * of the newest.  (What LZ4 and zstd make of a block is theirs to
  * change.) */
 
 #include <criterion/criterion.h>
@@ -13,6 +13,10 @@
 TestSuite(lsm_golden, .timeout = 20);
 
 static const char *const names[] = {"manifest", "0000000001.sst", "0000000002.sst"};
+
+static const char *const versions[] = {"v1", "v2"};
+
+#define NEWEST "v2"
 
 struct way {
     const char *name;
@@ -111,10 +115,10 @@ static void write_database(struct rig *rig)
     }
 }
 
-static void read_golden(const char *way, const char *name, struct nk_buf *out)
+static void read_golden(const char *version, const char *way, const char *name, struct nk_buf *out)
 {
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/v1/%s/%s", GOLDEN_DIRECTORY, way, name);
+    (void)snprintf(path, sizeof path, "%s/%s/%s/%s", GOLDEN_DIRECTORY, version, way, name);
     FILE *file = fopen(path, "rb");
     cr_assert_not_null(file, "%s", path);
     static uint8_t bytes[1 << 17];
@@ -129,13 +133,13 @@ static void path_of(const char *name, char out[128])
     (void)snprintf(out, 128, RIG_DIRECTORY "/%s", name);
 }
 
-static void load_golden(struct rig *rig, const struct way *way)
+static void load_golden(struct rig *rig, const char *version, const struct way *way)
 {
     struct nk_buf file = {0};
     for (size_t i = 0; i < NK_COUNT_OF(names); i++) {
         char path[128];
         path_of(names[i], path);
-        read_golden(way->name, names[i], &file);
+        read_golden(version, way->name, names[i], &file);
         sim_fs_put(rig->sim, path, nk_buf_bytes(&file));
     }
     nk_buf_deinit(&file);
@@ -188,12 +192,12 @@ static void check_walk(struct rig *rig)
 
 /* ---- Tests ---- */
 
-Test(lsm_golden, version_1_is_read)
+static void check_read(const char *version)
 {
     for (size_t i = 0; i < NK_COUNT_OF(ways); i++) {
         struct rig rig;
         rig_of(&rig, &ways[i]);
-        load_golden(&rig, &ways[i]);
+        load_golden(&rig, version, &ways[i]);
         rig_must_open(&rig);
         struct lsm_version applied;
         struct nk_bytes state;
@@ -209,9 +213,37 @@ Test(lsm_golden, version_1_is_read)
     }
 }
 
-Test(lsm_golden, version_1_is_what_we_write)
+Test(lsm_golden, every_version_is_read)
 {
-    cr_assert_eq(LSM_TABLE_VERSION, 1);
+    for (size_t i = 0; i < NK_COUNT_OF(versions); i++) {
+        check_read(versions[i]);
+    }
+}
+
+/* Opened, changed and opened again, an old database is one of the newest version. */
+Test(lsm_golden, an_old_version_is_written_on)
+{
+    struct rig rig;
+    rig_of(&rig, &ways[0]);
+    load_golden(&rig, versions[0], &ways[0]);
+    rig_must_open(&rig);
+    struct lsm_record record = {
+        .key = nk_bytes_of_string("new"),
+        .value = nk_bytes_of_string("value"),
+        .version = {9, ENTRIES + 1},
+    };
+    lsm_write(rig.db, &record);
+    lsm_commit(rig.db, record.version, (ENTRIES + 1) * 1000, nk_bytes_of(NULL, 0));
+    rig_flush(&rig);
+    rig_reopen(&rig);
+    cr_expect_str_eq(rig_get(&rig, "new"), "value");
+    check_gets(&rig);
+    rig_deinit(&rig);
+}
+
+Test(lsm_golden, the_newest_version_is_what_we_write)
+{
+    cr_assert_eq(LSM_TABLE_VERSION, 2);
     struct rig rig;
     struct nk_buf golden = {0};
     struct nk_buf written = {0};
@@ -220,7 +252,7 @@ Test(lsm_golden, version_1_is_what_we_write)
     for (size_t i = 0; i < NK_COUNT_OF(names); i++) {
         char path[128];
         path_of(names[i], path);
-        read_golden(ways[0].name, names[i], &golden);
+        read_golden(NEWEST, ways[0].name, names[i], &golden);
         sim_fs_read(rig.sim, path, &written);
         cr_expect(nk_bytes_equal(nk_buf_bytes(&golden), nk_buf_bytes(&written)), "%s", names[i]);
     }
@@ -236,11 +268,11 @@ Test(lsm_golden, a_later_version_is_refused)
     struct nk_buf before = {0};
     struct nk_buf after = {0};
     rig_of(&rig, &ways[0]);
-    load_golden(&rig, &ways[0]);
+    load_golden(&rig, NEWEST, &ways[0]);
     sim_fs_read(rig.sim, RIG_DIRECTORY "/manifest", &before);
     for (size_t slot = 0; slot < 2; slot++) {
         uint8_t *at = before.data + slot * 512;
-        nk_put_u32(at + 8, 2);
+        nk_put_u32(at + 8, 3);
         uint32_t crc = nk_crc32c(nk_bytes_of(at, 12));
         nk_put_u32(at + 12, nk_crc32c_extend(crc, nk_bytes_of(at + 16, 16)));
     }

@@ -144,6 +144,34 @@ Test(lsm_hostile, a_file_with_the_highest_number_is_not_ours)
     rig_deinit(&rig);
 }
 
+/* Files of the same size, each in itself whole, in each other's place. */
+Test(lsm_hostile, tables_are_exchanged)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    rig_init(&rig, 1, &options);
+    rig_must_open(&rig);
+    rig_put(&rig, 1, "key", "old");
+    rig_flush(&rig);
+    rig_put(&rig, 2, "key", "new");
+    rig_flush(&rig);
+    rig_close(&rig);
+    struct nk_buf files[2] = {{0}, {0}};
+    sim_fs_read(rig.sim, RIG_DIRECTORY "/0000000001.sst", &files[0]);
+    sim_fs_read(rig.sim, RIG_DIRECTORY "/0000000002.sst", &files[1]);
+    cr_assert_eq(files[0].size, files[1].size);
+    sim_fs_put(rig.sim, RIG_DIRECTORY "/0000000001.sst", nk_buf_bytes(&files[1]));
+    sim_fs_put(rig.sim, RIG_DIRECTORY "/0000000002.sst", nk_buf_bytes(&files[0]));
+    rig_must_open(&rig);
+    struct lsm_entry entry;
+    cr_expect_eq(lsm_get(rig.db, nk_bytes_of_string("key"), LSM_DISK, &entry, NULL), NK_CORRUPT);
+    cr_expect_str_eq(lsm_last_fault(rig.db)->file, RIG_DIRECTORY "/0000000002.sst");
+    cr_expect_str_eq(lsm_last_fault(rig.db)->what, "another table's file");
+    nk_buf_deinit(&files[0]);
+    nk_buf_deinit(&files[1]);
+    rig_deinit(&rig);
+}
+
 Test(lsm_hostile, numbers_of_a_table_contradict_each_other)
 {
     static const struct lsm_table_meta good = {

@@ -31,7 +31,7 @@ static void append(void *ctx, struct nk_bytes text)
 static void read_golden(const char *way, const char *name, struct nk_buf *out)
 {
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/v1/%s/%s", GOLDEN_DIRECTORY, way, name);
+    (void)snprintf(path, sizeof path, "%s/v2/%s/%s", GOLDEN_DIRECTORY, way, name);
     FILE *file = fopen(path, "rb");
     cr_assert_not_null(file, "%s", path);
     static uint8_t bytes[1 << 17];

@@ -301,6 +301,8 @@ void look_at_block(struct look *look, const struct look_block *block)
     uint8_t way = 0;
     struct nk_bytes raw = {NULL, 0};
     finding.problem = look_unpack(look, block->handle, &way, &raw);
+    look->seen.digest = lsm_digest_extend(
+        look->seen.digest, look->file.data + block->handle.offset + block->handle.size);
     if (finding.problem != NULL) {
         begin_line(look, block, block->kind);
         end_line(look, block, &finding);

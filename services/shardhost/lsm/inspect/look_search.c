@@ -78,7 +78,8 @@ static uint64_t find_next(struct look *look, uint64_t begin, uint64_t limit)
 static void tell_lost(struct look *look, uint64_t offset, uint64_t size)
 {
     /* A bad footer was told already. */
-    if (!look->has_footer && size == LSM_FOOTER_BYTES && offset + size == look->file.size) {
+    if (!look->has_footer && (size == LSM_FOOTER_BYTES || size == LSM_FOOTER_1_BYTES) &&
+        offset + size == look->file.size) {
         return;
     }
     look->lost = true;

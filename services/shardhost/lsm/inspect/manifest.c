@@ -96,8 +96,11 @@ static void write_edit(struct report *report, const struct lsm_edit *edit)
         report_number(report, "level", edit->level);
         report_number(report, "number", edit->meta.number);
         report_number(report, "bytes", edit->meta.size_bytes);
+        report_hex(report, "digest", edit->meta.digest);
         report_meta(report, &edit->meta, true);
         break;
+    case LSM_EDIT_ADD_1: /* was read as an ADD */
+        return;
     case LSM_EDIT_REMOVE:
         report_begin(report, "edit remove");
         report_number(report, "level", edit->level);

@@ -33,7 +33,8 @@ void report_bytes(struct report *report, const char *name, struct nk_bytes bytes
  * whole keys are wished. */
 void report_key(struct report *report, const char *name, struct nk_bytes key);
 
-/* What is said of a table, but number and size; `keys`: also the smallest and the largest. */
+/* What is said of a table, but number, size and digest; `keys`: also the smallest and the largest.
+ */
 void report_meta(struct report *report, const struct lsm_table_meta *meta, bool keys);
 
 void report_file(struct report *report, const char *name, const char *file); /* prefix and name */

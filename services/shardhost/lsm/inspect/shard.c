@@ -233,11 +233,12 @@ static void write_levels(struct shard *shard)
 
 static bool says_the_same(const struct lsm_table_meta *a, const struct lsm_table_meta *b)
 {
-    return a->size_bytes == b->size_bytes && a->record_count == b->record_count &&
-           a->tombstone_count == b->tombstone_count && a->index_min == b->index_min &&
-           a->index_max == b->index_max && a->expire_count == b->expire_count &&
-           a->expire_min_ms == b->expire_min_ms && a->expire_max_ms == b->expire_max_ms &&
-           nk_bytes_equal(a->smallest, b->smallest) && nk_bytes_equal(a->largest, b->largest);
+    return a->size_bytes == b->size_bytes && a->digest == b->digest &&
+           a->record_count == b->record_count && a->tombstone_count == b->tombstone_count &&
+           a->index_min == b->index_min && a->index_max == b->index_max &&
+           a->expire_count == b->expire_count && a->expire_min_ms == b->expire_min_ms &&
+           a->expire_max_ms == b->expire_max_ms && nk_bytes_equal(a->smallest, b->smallest) &&
+           nk_bytes_equal(a->largest, b->largest);
 }
 
 /* What footer and properties tell; damage goes to `found`. */
@@ -309,6 +310,7 @@ static void write_table(struct shard *shard, const struct lsm_catalog_table *tab
     report_number(report, "level", table->level);
     report_file(report, "file", file);
     report_number(report, "bytes", meta->size_bytes);
+    report_hex(report, "digest", meta->digest);
     report_meta(report, meta, true);
     report_word(report, "state",
                 err == NK_NOT_FOUND      ? "missing"

@@ -77,6 +77,7 @@ enum nk_err inspect_table_summary(const struct nk_fs *fs, const char *name,
         }
     }
     if (err == NK_OK) {
+        summary->meta.digest = footer.digest;
         err = read_properties(fs, file, &footer, summary, out_offset, out_what);
     }
     nk_fs_close(fs, &file);

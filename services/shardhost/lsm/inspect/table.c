@@ -59,16 +59,17 @@ static enum nk_err read_footer(struct look *look)
     }
     const struct lsm_footer *footer = &look->footer;
     report_begin(report, "footer");
-    report_number(report, "offset", offset);
-    report_number(report, "version", LSM_TABLE_VERSION);
+    report_number(report, "offset", footer->start);
+    report_number(report, "version", footer->version);
     report_extent(report, "top", footer->index.offset, footer->index.size);
     if (footer->filter.size > 0) {
         report_extent(report, "filter", footer->filter.offset, footer->filter.size);
     }
     report_extent(report, "properties", footer->properties.offset, footer->properties.size);
+    report_hex(report, "digest", footer->digest);
     report_end(report);
     look->has_footer = true;
-    look->limit = offset;
+    look->limit = footer->start;
     return NK_OK;
 }
 
@@ -235,5 +236,9 @@ static void conclude(struct look *look)
     report_end(report);
     if (!look->lost && look->has_properties && !same_meta(look)) {
         report_damage(report, look->properties_offset, "the properties do not match the records");
+    }
+    if (!look->lost && look->has_footer && look->footer.version > 1 &&
+        seen->digest != look->footer.digest) {
+        report_damage(report, look->limit, "the digest is not that of the blocks");
     }
 }
