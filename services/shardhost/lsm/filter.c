@@ -64,6 +64,9 @@ bool lsm_filter_may_contain(struct nk_bytes filter, uint64_t hash)
     }
     size_t line_count = filter.size / LSM_FILTER_LINE_BYTES;
     uint32_t probes = filter.data[filter.size - 1];
+    if (probes > LSM_FILTER_PROBES_MAX) {
+        return true;
+    }
     const uint8_t *line = filter.data + line_of(hash, line_count) * LSM_FILTER_LINE_BYTES;
     uint32_t state = (uint32_t)hash;
     for (uint32_t probe = 0; probe < probes; probe++) {

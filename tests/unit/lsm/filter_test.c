@@ -58,4 +58,9 @@ Test(lsm_filter, what_is_no_filter_lets_everything_pass)
     cr_expect(lsm_filter_may_contain(nk_bytes_of(bytes, 64), 1));
     cr_expect(lsm_filter_may_contain(nk_bytes_of(bytes, 66), 1));
     cr_expect(lsm_filter_may_contain(nk_bytes_of(bytes, 129), 1), "no probes");
+    static uint8_t many[129];
+    many[128] = LSM_FILTER_PROBES_MAX;
+    cr_expect(!lsm_filter_may_contain(nk_bytes_of(many, 129), 1));
+    many[128]++;
+    cr_expect(lsm_filter_may_contain(nk_bytes_of(many, 129), 1), "too many probes");
 }
