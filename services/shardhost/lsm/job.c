@@ -59,13 +59,12 @@ struct lsm_job *lsm_job_take_back(struct lsm_job *jobs, bool *out_done)
 
 struct lsm_job *lsm_job_claim(struct lsm_job *jobs)
 {
-    for (;;) { /* a round is in vain only when another thread moved a job meanwhile */
-        for (size_t i = 0; i < LSM_JOB_COUNT; i++) {
-            if (change(&jobs[i], LSM_JOB_READY, LSM_JOB_RUNNING)) {
-                return &jobs[i];
-            }
+    for (size_t i = 0; i < LSM_JOB_COUNT; i++) {
+        if (change(&jobs[i], LSM_JOB_READY, LSM_JOB_RUNNING)) {
+            return &jobs[i];
         }
     }
+    return NULL;
 }
 
 void lsm_job_let_go(struct lsm_job *job, bool done, enum nk_err err)

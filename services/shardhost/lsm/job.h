@@ -55,6 +55,8 @@ void lsm_job_forget(struct lsm_job *job);   /* waiting (asserted) -> idle */
  * waits.  There is one (asserted).  Its state is set to waiting. */
 struct lsm_job *lsm_job_take_back(struct lsm_job *jobs, bool *out_done);
 
-/* Worker: claims a ready job; the permit says that there is one. */
+/* Worker: claims a ready job.  NULL: there is none, since the one that the permit stands for is
+ * done or somebody else's call has it; or, rarely, one became ready behind the look at it.  Then it
+ * is ready for the next call or goes back with the permit. */
 struct lsm_job *lsm_job_claim(struct lsm_job *jobs);
 void lsm_job_let_go(struct lsm_job *job, bool done, enum nk_err err); /* running -> done or ready */

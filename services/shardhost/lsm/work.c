@@ -67,6 +67,10 @@ enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
     struct lsm_job *job = lsm_job_claim(db->jobs);
     bool done = false;
     enum nk_err err = NK_OK;
+    *out_more = false;
+    if (job == NULL) {
+        return NK_OK;
+    }
     switch ((size_t)(job - db->jobs)) {
     case LSM_JOB_FLUSH:
         err = run_flush(db, budget_bytes, &done);

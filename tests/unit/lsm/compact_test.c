@@ -300,6 +300,42 @@ Test(lsm_compact, a_flush_comes_between_the_slices_of_a_compaction, .init = setu
     cr_expect_str_eq(rig_get(&rig, "n"), "later");
 }
 
+Test(lsm_compact, one_more_call_under_a_permit_whose_job_is_done_does_nothing, .init = setup,
+     .fini = teardown)
+{
+    bool more = true;
+    put("a", "value");
+    lsm_request_flush(rig.db);
+    cr_assert_eq(lsm_engine_pick(rig.engine, 0), rig.db);
+    while (more) {
+        cr_assert_eq(lsm_work(rig.db, SIZE_MAX, &more), NK_OK);
+    }
+    more = true;
+    cr_expect_eq(lsm_work(rig.db, SIZE_MAX, &more), NK_OK);
+    cr_expect_not(more);
+    lsm_work_ended(rig.db, 0);
+    cr_expect_eq(level_tables(0), 1);
+    cr_expect_not(lsm_flush_pending(rig.db));
+}
+
+Test(lsm_compact, one_more_call_after_a_failure_does_nothing, .init = setup, .fini = teardown)
+{
+    bool more = true;
+    put("a", "value");
+    lsm_request_flush(rig.db);
+    cr_assert_eq(lsm_engine_pick(rig.engine, 0), rig.db);
+    sim_fs_limit_space(rig.sim, sim_fs_used(rig.sim));
+    cr_assert_eq(lsm_work(rig.db, SIZE_MAX, &more), NK_NO_SPACE);
+    cr_expect_not(more);
+    cr_expect_eq(lsm_work(rig.db, SIZE_MAX, &more), NK_OK);
+    cr_expect_not(more);
+    lsm_work_ended(rig.db, 0);
+    cr_expect(lsm_flush_pending(rig.db), "the failure is not forgotten");
+    sim_fs_limit_space(rig.sim, UINT64_MAX);
+    cr_expect_eq(rig_work(&rig, SIZE_MAX), NK_OK);
+    cr_expect_str_eq(rig_get(&rig, "a"), "value");
+}
+
 Test(lsm_compact, the_rate_limit_holds_compaction_back_and_not_flushes)
 {
     struct lsm_options options = rig_options();

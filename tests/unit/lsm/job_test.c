@@ -56,6 +56,21 @@ Test(lsm_job, one_with_more_to_do_can_be_claimed_again_under_the_same_permit)
     cr_expect_eq(lsm_job_claim(jobs), job);
 }
 
+Test(lsm_job, where_none_is_ready_there_is_none_to_claim)
+{
+    struct lsm_job jobs[LSM_JOB_COUNT] = {0};
+    make_idle(jobs);
+    cr_expect_null(lsm_job_claim(jobs));
+    lsm_job_wait(&jobs[LSM_JOB_PARTS]);
+    cr_expect_null(lsm_job_claim(jobs));
+    lsm_job_hand_out(&jobs[LSM_JOB_FLUSH]);
+    struct lsm_job *job = lsm_job_claim(jobs);
+    cr_assert_not_null(job);
+    cr_expect_null(lsm_job_claim(jobs));
+    lsm_job_let_go(job, true, NK_OK);
+    cr_expect_null(lsm_job_claim(jobs));
+}
+
 Test(lsm_job, handing_out_twice_is_a_programmer_error, .signal = SIGABRT)
 {
     struct lsm_job jobs[LSM_JOB_COUNT] = {0};
