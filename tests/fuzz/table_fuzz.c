@@ -49,6 +49,7 @@ static void rig_init(struct rig *rig)
 static void rig_deinit(struct rig *rig)
 {
     lsm_cache_close(&rig->io.cache);
+    lsm_files_deinit(&rig->files);
     lsm_fault_deinit(&rig->faults);
     sim_fs_free(&rig->sim);
 }

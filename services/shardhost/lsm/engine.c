@@ -83,6 +83,7 @@ void lsm_engine_close(struct lsm_engine **engine)
     NK_ASSERT(atomic_load_explicit(&(*engine)->database_count, memory_order_acquire) == 0);
     NK_ASSERT((*engine)->memtable_bytes == 0);
     lsm_cache_close(&(*engine)->io.cache);
+    lsm_files_deinit(&(*engine)->files);
     lsm_chunk_pool_deinit(&(*engine)->chunks);
     nk_free(*engine);
     *engine = NULL;

@@ -10,8 +10,9 @@
  * Many databases share one engine: one file system, one block cache, one budget for memtables.
  *
  * Threads: one loop thread calls everything; besides it, lsm_work, lsm_view_get and iterators may
- * run on worker threads at any time.  Nothing here blocks on a lock; the loop touches the disk only
- * where a comment says so.
+ * run on worker threads at any time.  No thread waits for another one here, neither at a lock
+ * nor spinning: what is busy is done without.  The loop touches the disk only where a comment says
+ * so.
  *
  * Sources: O'Neil et al., "The Log-Structured Merge-Tree", 1996; LevelDB's table format. */
 

@@ -16,7 +16,7 @@ struct lsm_table {
     uint64_t cache_name;
     struct lsm_trash *trash; /* NULL: the file stays */
     struct nk_mpsc_node trash_node;
-    struct lsm_open_file file;
+    struct lsm_open_file *file;
     _Atomic(struct lsm_cached *) kept[LSM_KEPT_COUNT]; /* NULL, or held for the life of the table */
     _Atomic(struct lsm_footer *) footer; /* NULL until somebody had to read; then constant */
     struct lsm_table_meta meta;          /* its keys are in `keys` */
@@ -35,7 +35,7 @@ void lsm_table_new(const struct lsm_io *io, const char *directory, struct lsm_fa
     for (size_t i = 0; i < LSM_KEPT_COUNT; i++) {
         atomic_init(&table->kept[i], NULL);
     }
-    lsm_open_file_init(&table->file);
+    table->file = lsm_open_file_new();
     table->io = io;
     table->directory = directory;
     table->faults = faults;
@@ -126,25 +126,38 @@ enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t o
     return lsm_fault_set(table->faults, err, table->directory, name, offset, what);
 }
 
-/* Opens the file, unless it is; pinned. */
-static enum nk_err pin_file(struct lsm_table *table, struct nk_file **out_file)
+/* Opens the file, unless it is; pinned, or *out_own, which end_reading closes. */
+static enum nk_err begin_reading(struct lsm_table *table, struct nk_file **out_file,
+                                 struct nk_file **out_own)
 {
-    *out_file = lsm_open_file_pin(&table->file);
+    *out_own = NULL;
+    *out_file = lsm_open_file_pin(table->file);
     if (*out_file != NULL) {
         return NK_OK;
     }
     char path[NK_PATH_BYTES_MAX];
     char name[LSM_FILE_NAME_BYTES_MAX];
-    struct nk_file *file = NULL;
     lsm_table_name(table->meta.number, name);
     lsm_path(table->directory, name, path);
-    enum nk_err err = nk_fs_open(table->io->fs, path, NK_FS_READ, &file);
+    enum nk_err err = nk_fs_open(table->io->fs, path, NK_FS_READ, out_own);
     if (err != NK_OK) {
         return lsm_table_fault(table, err == NK_NOT_FOUND ? NK_CORRUPT : NK_IO, 0,
                                "cannot open table");
     }
-    *out_file = lsm_files_add(table->io->files, &table->file, &file);
+    *out_file = lsm_files_add(table->io->files, table->file, out_own);
+    if (*out_file == NULL) {
+        *out_file = *out_own;
+    }
     return NK_OK;
+}
+
+static void end_reading(struct lsm_table *table, struct nk_file **own)
+{
+    if (*own != NULL) {
+        nk_fs_close(table->io->fs, own);
+    } else {
+        lsm_open_file_unpin(table->file);
+    }
 }
 
 /* All of `size` bytes at `offset`; a shorter file is damaged. */
@@ -152,12 +165,13 @@ static enum nk_err read_exactly(struct lsm_table *table, uint64_t offset, uint8_
 {
     size_t got = 0;
     struct nk_file *file = NULL;
-    enum nk_err err = pin_file(table, &file);
+    struct nk_file *own = NULL;
+    enum nk_err err = begin_reading(table, &file, &own);
     if (err != NK_OK) {
         return err;
     }
     err = nk_fs_pread(table->io->fs, file, offset, out, size, &got);
-    lsm_open_file_unpin(&table->file);
+    end_reading(table, &own);
     if (err != NK_OK) {
         return lsm_table_fault(table, NK_IO, offset, "cannot read table");
     }
@@ -359,8 +373,8 @@ enum nk_err lsm_table_unpack(struct lsm_table *table, struct lsm_handle handle,
 void lsm_table_adopt(struct lsm_table *table, struct nk_file **file,
                      const struct lsm_footer *footer)
 {
-    (void)lsm_files_add(table->io->files, &table->file, file);
-    lsm_open_file_unpin(&table->file);
+    (void)lsm_files_add(table->io->files, table->file, file);
+    end_reading(table, file); /* pinned, or not taken */
     (void)set_footer(table, footer);
 }
 

@@ -62,6 +62,7 @@ static void teardown(void)
 {
     release_tables();
     lsm_cache_close(&bed.io.cache);
+    lsm_files_deinit(&bed.files);
     lsm_fault_deinit(&bed.faults);
     sim_fs_free(&bed.sim);
 }

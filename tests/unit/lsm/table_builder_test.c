@@ -41,6 +41,7 @@ static void close_bed(void)
 {
     lsm_table_builder_close(&bed.builder);
     lsm_cache_close(&bed.io.cache);
+    lsm_files_deinit(&bed.files);
     sim_fs_free(&bed.sim);
 }
 
