@@ -94,10 +94,10 @@ void metrics_open(struct host *host)
                       &meters->stalled);
     nk_registry_gauge(registry, "disk_free_bytes", "Free space of the file system of data_dir.",
                       &meters->disk_free_bytes);
-    nk_registry_counter(registry, "lsm_block_cache_hits_total", "Blocks found in the cache.",
-                        &lsm->cache_hits);
-    nk_registry_counter(registry, "lsm_block_cache_misses_total", "Blocks not found in the cache.",
-                        &lsm->cache_misses);
+    nk_registry_counter(registry, "lsm_block_cache_hits_total",
+                        "Blocks that reads found in memory.", &lsm->cache_hits);
+    nk_registry_counter(registry, "lsm_block_cache_misses_total",
+                        "Blocks that reads fetched from the disk.", &lsm->cache_misses);
     nk_registry_gauge(registry, "lsm_block_cache_bytes", "Size of the block cache.",
                       &lsm->cache_bytes);
     nk_registry_counter(registry, "lsm_flushes_total", "Memtables written to tables.",

@@ -71,8 +71,11 @@ static enum nk_err get(struct rig *rig, struct lsm_table *table, struct nk_bytes
     uint64_t hash = lsm_filter_hash(key);
     struct lsm_entry entry = {0};
     struct nk_buf value = {0};
-    enum nk_err quick = lsm_table_get(table, key, hash, LSM_MEMORY, &entry, &value);
-    enum nk_err err = lsm_table_get(table, key, hash, LSM_DISK, out_entry, out_value);
+    struct lsm_lookup memory = {.reach = LSM_MEMORY};
+    struct lsm_lookup disk = {.reach = LSM_DISK};
+    enum nk_err quick = lsm_table_get(table, key, hash, &memory, &entry, &value);
+    enum nk_err err = lsm_table_get(table, key, hash, &disk, out_entry, out_value);
+    NK_ASSERT(memory.misses == 0);
     if (quick != NK_WOULD_BLOCK) {
         NK_ASSERT(quick == err);
         if (err == NK_OK) {

@@ -235,7 +235,6 @@ struct lsm_cached *lsm_cache_find(struct lsm_cache *cache, uint64_t table, uint6
         }
         unlatch(shard);
     }
-    nk_counter_add(block != NULL ? &cache->stats->cache_hits : &cache->stats->cache_misses, 1);
     return block;
 }
 

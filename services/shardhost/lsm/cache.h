@@ -36,7 +36,7 @@ void lsm_cache_close(struct lsm_cache **cache); /* nothing is held any more */
 /* A name for a table, different from all others of this cache, also of tables long gone. */
 uint64_t lsm_cache_name(struct lsm_cache *cache);
 
-/* The block of `table` at `offset`, held for the caller, or NULL.  Counts a hit or a miss. */
+/* The block of `table` at `offset`, held for the caller, or NULL. */
 struct lsm_cached *lsm_cache_find(struct lsm_cache *cache, uint64_t table, uint64_t offset);
 
 /* New bytes, uninitialised, held by the caller, not yet known to any cache. */

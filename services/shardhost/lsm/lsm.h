@@ -73,6 +73,8 @@ struct lsm_fault {
 };
 
 struct lsm_stats {
+    /* Blocks that gets and iterators needed: found in memory, or read from disk.  A get that ends
+     * with NK_WOULD_BLOCK counts nothing: its second step, with LSM_DISK, does. */
     struct nk_counter cache_hits;
     struct nk_counter cache_misses;
     struct nk_gauge memtable_bytes; /* all databases */
@@ -86,7 +88,7 @@ struct lsm_stats {
      * owner's. */
     struct nk_histogram compaction_us[LSM_LEVEL_COUNT][2];
     struct nk_gauge compaction_debt_bytes;
-    struct nk_counter read_blocks; /* from disk */
+    struct nk_counter read_blocks; /* from disk, one by one; by compactions too */
 };
 
 /* `fs` is borrowed for the engine's life. */

@@ -24,13 +24,13 @@ static struct lsm_table *find_table(const struct lsm_level *level, struct nk_byt
 }
 
 static enum nk_err get_from_tables(const struct lsm_levels *levels, struct nk_bytes key,
-                                   enum lsm_reach reach, struct lsm_entry *out_entry,
+                                   struct lsm_lookup *lookup, struct lsm_entry *out_entry,
                                    struct nk_buf *out_value)
 {
     uint64_t hash = lsm_filter_hash(key);
     for (size_t i = 0; i < levels->levels[0].count; i++) {
         enum nk_err err =
-            lsm_table_get(levels->levels[0].tables[i], key, hash, reach, out_entry, out_value);
+            lsm_table_get(levels->levels[0].tables[i], key, hash, lookup, out_entry, out_value);
         if (err != NK_NOT_FOUND) {
             return err;
         }
@@ -39,7 +39,7 @@ static enum nk_err get_from_tables(const struct lsm_levels *levels, struct nk_by
         struct lsm_table *table = find_table(&levels->levels[i], key);
         enum nk_err err = table == NULL
                               ? NK_NOT_FOUND
-                              : lsm_table_get(table, key, hash, reach, out_entry, out_value);
+                              : lsm_table_get(table, key, hash, lookup, out_entry, out_value);
         if (err != NK_NOT_FOUND) {
             return err;
         }
@@ -47,8 +47,9 @@ static enum nk_err get_from_tables(const struct lsm_levels *levels, struct nk_by
     return NK_NOT_FOUND;
 }
 
-static enum nk_err get(const struct lsm_sources *sources, struct nk_bytes key, uint64_t index_max,
-                       enum lsm_reach reach, struct lsm_entry *out_entry, struct nk_buf *out_value)
+static enum nk_err get(const struct lsm_db *db, const struct lsm_sources *sources,
+                       struct nk_bytes key, uint64_t index_max, enum lsm_reach reach,
+                       struct lsm_entry *out_entry, struct nk_buf *out_value)
 {
     struct nk_bytes value;
     for (size_t i = 0; i < sources->memtable_count; i++) {
@@ -60,13 +61,16 @@ static enum nk_err get(const struct lsm_sources *sources, struct nk_bytes key, u
             return NK_OK;
         }
     }
-    return get_from_tables(sources->levels, key, reach, out_entry, out_value);
+    struct lsm_lookup lookup = {.reach = reach};
+    enum nk_err err = get_from_tables(sources->levels, key, &lookup, out_entry, out_value);
+    lsm_lookup_end(&lookup, err, db->engine->io.stats);
+    return err;
 }
 
 enum nk_err lsm_get(struct lsm_db *db, struct nk_bytes key, enum lsm_reach reach,
                     struct lsm_entry *out_entry, struct nk_buf *out_value)
 {
-    return get(db->sources, key, UINT64_MAX, reach, out_entry, out_value);
+    return get(db, db->sources, key, UINT64_MAX, reach, out_entry, out_value);
 }
 
 /* ---- Views ---- */
@@ -99,5 +103,5 @@ void lsm_view_release(struct lsm_view **view)
 enum nk_err lsm_view_get(struct lsm_view *view, struct nk_bytes key, enum lsm_reach reach,
                          struct lsm_entry *out_entry, struct nk_buf *out_value)
 {
-    return get(view->sources, key, view->index_max, reach, out_entry, out_value);
+    return get(view->db, view->sources, key, view->index_max, reach, out_entry, out_value);
 }

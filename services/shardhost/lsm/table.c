@@ -116,6 +116,11 @@ const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table)
     return &table->meta;
 }
 
+struct lsm_stats *lsm_table_stats(const struct lsm_table *table)
+{
+    return table->io->stats;
+}
+
 /* ---- Opening ---- */
 
 enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t offset,
@@ -269,23 +274,26 @@ static enum nk_err read_block(struct lsm_table *table, struct lsm_handle handle,
 }
 
 enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
-                            enum lsm_cache_class class, enum lsm_reach reach,
+                            enum lsm_cache_class class, struct lsm_lookup *lookup,
                             struct lsm_cached **out_block)
 {
     struct lsm_cache *cache = table->io->cache;
     struct lsm_cached *block = lsm_cache_find(cache, table->cache_name, handle.offset);
-    if (block == NULL) {
-        if (reach == LSM_MEMORY) {
-            return NK_WOULD_BLOCK;
-        }
-        enum nk_err err = read_block(table, handle, &block);
-        if (err != NK_OK) {
-            return err;
-        }
-        lsm_cache_offer(cache, table->cache_name, handle.offset, class, &block);
+    if (block != NULL) {
+        lookup->hits++;
+        *out_block = block;
+        return NK_OK;
     }
-    *out_block = block;
-    return NK_OK;
+    if (lookup->reach == LSM_MEMORY) {
+        return NK_WOULD_BLOCK;
+    }
+    enum nk_err err = read_block(table, handle, &block);
+    if (err == NK_OK) {
+        lookup->misses++;
+        lsm_cache_offer(cache, table->cache_name, handle.offset, class, &block);
+        *out_block = block;
+    }
+    return err;
 }
 
 /* Keeps the block if there is room; then the caller's hold is the table's. */
@@ -304,15 +312,16 @@ static bool keep(struct lsm_table *table, enum lsm_kept which, struct lsm_cached
 }
 
 enum nk_err lsm_table_kept(struct lsm_table *table, enum lsm_kept which, struct lsm_handle handle,
-                           enum lsm_reach reach, struct lsm_cached **out_block,
+                           struct lsm_lookup *lookup, struct lsm_cached **out_block,
                            struct lsm_cached **out_held)
 {
     *out_held = NULL;
     *out_block = atomic_load_explicit(&table->kept[which], memory_order_acquire);
     if (*out_block != NULL) {
+        lookup->hits++;
         return NK_OK;
     }
-    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_KEEP, reach, out_held);
+    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_KEEP, lookup, out_held);
     if (err != NK_OK) {
         return err;
     }

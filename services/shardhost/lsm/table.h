@@ -53,6 +53,29 @@ struct lsm_footer {
     uint32_t digest;  /* 0 in version 1 */
 };
 
+/* One step of reading: how far it may go, and what it met so far. */
+struct lsm_lookup {
+    enum lsm_reach reach;
+    uint32_t hits;   /* blocks found in memory */
+    uint32_t misses; /* read from disk */
+};
+
+/* The step is over, with `err`.  Counts its blocks, unless they will be needed again because it is
+ * repeated with LSM_DISK. */
+static inline void lsm_lookup_end(const struct lsm_lookup *lookup, enum nk_err err,
+                                  struct lsm_stats *stats)
+{
+    if (err == NK_WOULD_BLOCK) {
+        return;
+    }
+    if (lookup->hits > 0) {
+        nk_counter_add(&stats->cache_hits, lookup->hits);
+    }
+    if (lookup->misses > 0) {
+        nk_counter_add(&stats->cache_misses, lookup->misses);
+    }
+}
+
 struct lsm_table;
 
 /* Knows the table without touching it; the file is opened when it is first read.  `directory` and
@@ -77,6 +100,7 @@ void lsm_table_discard(struct lsm_table *table, struct lsm_trash *trash);
 void lsm_trash_empty(struct lsm_trash *trash, bool remove);
 
 const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table);
+struct lsm_stats *lsm_table_stats(const struct lsm_table *table); /* its engine's */
 
 /* ---- For the readers in table_get.c and table_cursor.c ---- */
 
@@ -86,7 +110,7 @@ NK_MUST_CHECK enum nk_err lsm_table_footer(struct lsm_table *table, enum lsm_rea
 
 /* The checked block at `handle`, held for the caller. */
 NK_MUST_CHECK enum nk_err lsm_table_block(struct lsm_table *table, struct lsm_handle handle,
-                                          enum lsm_cache_class class, enum lsm_reach reach,
+                                          enum lsm_cache_class class, struct lsm_lookup *lookup,
                                           struct lsm_cached **out_block);
 
 /* The blocks that a table keeps by itself, as long as there is room for them. */
@@ -99,12 +123,12 @@ enum lsm_kept {
 /* Like lsm_table_block for one of these.  *out_block is borrowed from the table, or *out_held and
  * to be released. */
 NK_MUST_CHECK enum nk_err lsm_table_kept(struct lsm_table *table, enum lsm_kept which,
-                                         struct lsm_handle handle, enum lsm_reach reach,
+                                         struct lsm_handle handle, struct lsm_lookup *lookup,
                                          struct lsm_cached **out_block,
                                          struct lsm_cached **out_held);
 
-/* The top index, held for the caller, and any block, neither kept nor offered to the cache if it is
- * not there.  May block. */
+/* The top index, held for the caller, and any block, neither counted nor, if it is not there,
+ * kept or offered to the cache.  May block. */
 NK_MUST_CHECK enum nk_err lsm_table_top_aside(struct lsm_table *table, struct lsm_handle handle,
                                               struct lsm_cached **out_block);
 NK_MUST_CHECK enum nk_err lsm_table_block_aside(struct lsm_table *table, struct lsm_handle handle,
@@ -129,7 +153,7 @@ enum nk_err lsm_table_fault(struct lsm_table *table, enum nk_err err, uint64_t o
 /* The record of `key`, whose filter hash is `hash`.  *out_value (may be NULL) is replaced.
  * NK_NOT_FOUND, NK_WOULD_BLOCK, NK_IO, NK_CORRUPT, NK_FORMAT_TOO_NEW. */
 NK_MUST_CHECK enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes key, uint64_t hash,
-                                        enum lsm_reach reach, struct lsm_entry *out_entry,
+                                        struct lsm_lookup *lookup, struct lsm_entry *out_entry,
                                         struct nk_buf *out_value);
 
 /* For the table's writer, before others see it: gives it the file that was written (taken), and

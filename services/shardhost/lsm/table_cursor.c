@@ -44,7 +44,9 @@ static enum nk_err enter(struct lsm_table_cursor *cursor, struct nk_bytes handle
         return bad(cursor, "bad handle");
     }
     cursor->block_offset = handle.offset;
-    enum nk_err err = lsm_table_block(cursor->table, handle, class, LSM_DISK, block);
+    struct lsm_lookup lookup = {.reach = LSM_DISK};
+    enum nk_err err = lsm_table_block(cursor->table, handle, class, &lookup, block);
+    lsm_lookup_end(&lookup, err, lsm_table_stats(cursor->table));
     if (err == NK_OK && lsm_block_open(at, lsm_cached_bytes(*block)) != NK_OK) {
         err = bad(cursor, "bad block");
     }
@@ -58,12 +60,14 @@ static enum nk_err enter_top(struct lsm_table_cursor *cursor)
     }
     const struct lsm_footer *footer = NULL;
     struct lsm_cached *block = NULL;
+    struct lsm_lookup lookup = {.reach = LSM_DISK};
     enum nk_err err = lsm_table_footer(cursor->table, LSM_DISK, &footer);
     if (err == NK_OK) {
         cursor->block_offset = footer->index.offset;
-        err = lsm_table_kept(cursor->table, LSM_KEPT_TOP, footer->index, LSM_DISK, &block,
+        err = lsm_table_kept(cursor->table, LSM_KEPT_TOP, footer->index, &lookup, &block,
                              &cursor->top);
     }
+    lsm_lookup_end(&lookup, err, lsm_table_stats(cursor->table));
     if (err != NK_OK) {
         return err;
     }

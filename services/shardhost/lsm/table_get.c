@@ -24,13 +24,14 @@ static enum nk_err handle_at(struct lsm_table *table, const struct lsm_block_cur
 }
 
 /* What the top index says: the handle in the first entry at or after `key`. */
-static enum nk_err seek_top(struct lsm_table *table, struct lsm_handle from, enum lsm_reach reach,
-                            struct nk_bytes key, struct lsm_handle *out_handle)
+static enum nk_err seek_top(struct lsm_table *table, struct lsm_handle from,
+                            struct lsm_lookup *lookup, struct nk_bytes key,
+                            struct lsm_handle *out_handle)
 {
     struct lsm_block_cursor cursor;
     struct lsm_cached *block = NULL;
     struct lsm_cached *held = NULL;
-    enum nk_err err = lsm_table_kept(table, LSM_KEPT_TOP, from, reach, &block, &held);
+    enum nk_err err = lsm_table_kept(table, LSM_KEPT_TOP, from, lookup, &block, &held);
     if (err == NK_OK) {
         err = seek_in(table, block, from.offset, key, &cursor);
     }
@@ -42,12 +43,13 @@ static enum nk_err seek_top(struct lsm_table *table, struct lsm_handle from, enu
 }
 
 /* What an index block says, likewise. */
-static enum nk_err seek_index(struct lsm_table *table, struct lsm_handle from, enum lsm_reach reach,
-                              struct nk_bytes key, struct lsm_handle *out_handle)
+static enum nk_err seek_index(struct lsm_table *table, struct lsm_handle from,
+                              struct lsm_lookup *lookup, struct nk_bytes key,
+                              struct lsm_handle *out_handle)
 {
     struct lsm_block_cursor cursor;
     struct lsm_cached *block = NULL;
-    enum nk_err err = lsm_table_block(table, from, LSM_CACHE_KEEP, reach, &block);
+    enum nk_err err = lsm_table_block(table, from, LSM_CACHE_KEEP, lookup, &block);
     if (err == NK_OK) {
         err = seek_in(table, block, from.offset, key, &cursor);
     }
@@ -60,14 +62,14 @@ static enum nk_err seek_index(struct lsm_table *table, struct lsm_handle from, e
 
 /* NK_OK: the filter lets the key through. */
 static enum nk_err ask_filter(struct lsm_table *table, struct lsm_handle handle, uint64_t hash,
-                              enum lsm_reach reach)
+                              struct lsm_lookup *lookup)
 {
     if (handle.size == 0) {
         return NK_OK;
     }
     struct lsm_cached *filter = NULL;
     struct lsm_cached *held = NULL;
-    enum nk_err err = lsm_table_kept(table, LSM_KEPT_FILTER, handle, reach, &filter, &held);
+    enum nk_err err = lsm_table_kept(table, LSM_KEPT_FILTER, handle, lookup, &filter, &held);
     if (err == NK_OK && !lsm_filter_may_contain(lsm_cached_bytes(filter), hash)) {
         err = NK_NOT_FOUND;
     }
@@ -77,13 +79,13 @@ static enum nk_err ask_filter(struct lsm_table *table, struct lsm_handle handle,
 
 /* The entry of `key` in the data block at `handle`. */
 static enum nk_err get_record(struct lsm_table *table, struct lsm_handle handle,
-                              enum lsm_reach reach, struct nk_bytes key,
+                              struct lsm_lookup *lookup, struct nk_bytes key,
                               struct lsm_entry *out_entry, struct nk_buf *out_value)
 {
     struct lsm_block_cursor cursor;
     struct lsm_cached *block = NULL;
     struct nk_bytes value;
-    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_ONCE, reach, &block);
+    enum nk_err err = lsm_table_block(table, handle, LSM_CACHE_ONCE, lookup, &block);
     if (err == NK_OK) {
         err = seek_in(table, block, handle.offset, key, &cursor);
     }
@@ -104,7 +106,7 @@ static enum nk_err get_record(struct lsm_table *table, struct lsm_handle handle,
 }
 
 enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes key, uint64_t hash,
-                          enum lsm_reach reach, struct lsm_entry *out_entry,
+                          struct lsm_lookup *lookup, struct lsm_entry *out_entry,
                           struct nk_buf *out_value)
 {
     const struct lsm_table_meta *meta = lsm_table_meta(table);
@@ -112,19 +114,19 @@ enum nk_err lsm_table_get(struct lsm_table *table, struct nk_bytes key, uint64_t
         return NK_NOT_FOUND;
     }
     const struct lsm_footer *footer = NULL;
-    enum nk_err err = lsm_table_footer(table, reach, &footer);
+    enum nk_err err = lsm_table_footer(table, lookup->reach, &footer);
     if (err == NK_OK) {
-        err = ask_filter(table, footer->filter, hash, reach);
+        err = ask_filter(table, footer->filter, hash, lookup);
     }
     struct lsm_handle handle;
     if (err == NK_OK) {
-        err = seek_top(table, footer->index, reach, key, &handle);
+        err = seek_top(table, footer->index, lookup, key, &handle);
     }
     if (err == NK_OK) {
-        err = seek_index(table, handle, reach, key, &handle);
+        err = seek_index(table, handle, lookup, key, &handle);
     }
     if (err == NK_OK) {
-        err = get_record(table, handle, reach, key, out_entry, out_value);
+        err = get_record(table, handle, lookup, key, out_entry, out_value);
     }
     return err;
 }
