@@ -14,10 +14,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool check(struct kv *kv, struct nk_bytes payload)
 {
-    return payload.size >= HEADER_BYTES && payload.data[0] == 1 &&
-           kv_request_check(
-               kv, (enum kv_op)payload.data[1],
-               nk_bytes_of(payload.data + HEADER_BYTES, payload.size - HEADER_BYTES)) == NK_OK;
+    if (payload.size < HEADER_BYTES || payload.data[0] != 1) {
+        return false;
+    }
+    enum kv_op op = (enum kv_op)payload.data[1];
+    struct nk_bytes request = nk_bytes_of(payload.data + HEADER_BYTES, payload.size - HEADER_BYTES);
+    struct kv_stamp stamp = {.now_ms = kv_time_ms(kv), .session_count_max = 1};
+    struct nk_buf cold = {0};
+    enum nk_err foreseen = kv_foresee(kv, op, &stamp, request, &cold);
+    nk_buf_deinit(&cold);
+    enum nk_err checked = kv_request_check(kv, op, request);
+    NK_ASSERT(foreseen == checked); /* nothing has left the memtable, so nothing blocks */
+    return checked == NK_OK;
 }
 
 /* False: the log ends here, as for the host of a shard. */

@@ -54,7 +54,7 @@ static enum nk_err run(struct kv *kv, struct lsm_version version, const struct k
         *result = refused;
         return NK_OK;
     }
-    if (command->idempotency_key.size == 0 || command->stamp.session_count_max == 0) {
+    if (!kv_session_wanted(command)) {
         return execute(kv, version, command, result);
     }
     enum nk_err err = kv_session_find(kv, command, result);
@@ -85,7 +85,7 @@ static enum nk_err execute(struct kv *kv, struct lsm_version version,
     kv_key_make(&key, KV_SPACE_USER, command->key);
     bool is_delete = command->op == KV_OP_DELETE;
     bool lives = false;
-    if (is_delete || command->has_if_match) {
+    if (kv_needs_present(command)) {
         struct lsm_version current;
         enum nk_err err = live_version(kv, &key, &lives, &current);
         if (err != NK_OK) {

@@ -30,5 +30,11 @@ NK_MUST_CHECK enum nk_err kv_command_decode(struct nk_bytes payload, struct nk_a
 bool kv_request_decode(enum kv_op op, struct nk_bytes request, struct nk_arena *arena,
                        struct kv_command *command);
 
+/* Whether the command is decided by what its key has. */
+static inline bool kv_needs_present(const struct kv_command *command)
+{
+    return command->op == KV_OP_DELETE || command->has_if_match;
+}
+
 /* Whether sizes are inside the limits of common/base/limits.h. */
 bool kv_request_within_limits(const struct kv_command *command);

@@ -52,6 +52,15 @@ void kv_close(struct kv **kv);
  * that operation, or beyond the limits of common/base/limits.h. */
 NK_MUST_CHECK enum nk_err kv_request_check(struct kv *kv, enum kv_op op, struct nk_bytes request);
 
+/* kv_request_check, and whether memory has what kv_apply will look at, were the request carried out
+ * now: its session, the sessions that make room for it, what its key has.
+ *
+ * NK_OK; NK_INVALID; NK_WOULD_BLOCK: not all of it, and *out_cold (replaced) names the rest.  Then
+ * kv_reader_fetch brings it into the cache, on a worker, before the request is proposed; if nobody
+ * does that, kv_apply reads it. */
+NK_MUST_CHECK enum nk_err kv_foresee(struct kv *kv, enum kv_op op, const struct kv_stamp *stamp,
+                                     struct nk_bytes request, struct nk_buf *out_cold);
+
 struct kv_result {
     enum nk_err err; /* NK_OK, NK_CONFLICT, NK_EXISTS, NK_INVALID (idempotency key reused,
                       * or beyond the hard limits) */
@@ -63,7 +72,7 @@ struct kv_result {
 };
 
 /* Applies one committed command of the log at `version`; also NOOP entries, with an empty payload.
- * Ends with lsm_commit.  May read the tree from disk (compare-and-set, delete, retries).
+ * Ends with lsm_commit.  Reads from disk what it looks at and memory has not (kv_foresee).
  *
  * Returns NK_OK and *out_result; or a fault (NK_CORRUPT: a command that no version of this code
  * wrote; NK_FORMAT_TOO_NEW; NK_IO), after which the shard must stop: skipping an entry would make
@@ -86,7 +95,7 @@ NK_MUST_CHECK
 enum nk_err kv_get(struct kv *kv, struct nk_bytes key, enum lsm_reach reach,
                    struct kv_value *out_value, struct nk_buf *out_bytes);
 
-/* A get that goes to disk: acquire and release on the loop thread, get on any. */
+/* A get that goes to disk: acquire and release on the loop thread, get and fetch on any. */
 struct kv_reader {
     struct lsm_view *view;
     uint64_t time_ms;
@@ -96,3 +105,7 @@ void kv_reader_release(struct kv_reader *reader);
 NK_MUST_CHECK
 enum nk_err kv_reader_get(const struct kv_reader *reader, struct nk_bytes key,
                           struct kv_value *out_value, struct nk_buf *out_bytes);
+
+/* Reads what kv_foresee named, so that it is cached.  NK_OK, or a fault. */
+NK_MUST_CHECK
+enum nk_err kv_reader_fetch(const struct kv_reader *reader, struct nk_bytes names);

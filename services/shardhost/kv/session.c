@@ -8,7 +8,7 @@
  * have taken the key since), and a head that must go for want of room loses both: it is live, so
  * the outcome under its key is its own.
  *
- * A command drops at most SESSION_DROPS_MAX sessions and makes one, so the queue shrinks to its
+ * A command drops at most KV_SESSION_DROPS_MAX sessions and makes one, so the queue shrinks to its
  * bound without a long pause, and never grows beyond it by more than what a lowered bound leaves.
  */
 
@@ -20,7 +20,6 @@
 
 #include "expire.h"
 
-#define SESSION_DROPS_MAX     8
 #define SESSION_VERSION       1
 #define SESSION_BYTES         ((size_t)68)
 #define SESSION_TOMBSTONED    0x01
@@ -95,6 +94,11 @@ static enum nk_err outcome_decode(struct nk_bytes record, struct kv_result *out_
     return NK_OK;
 }
 
+bool kv_session_wanted(const struct kv_command *command)
+{
+    return command->idempotency_key.size > 0 && command->stamp.session_count_max > 0;
+}
+
 enum nk_err kv_session_find(struct kv *kv, const struct kv_command *command,
                             struct kv_result *out_result)
 {
@@ -124,7 +128,7 @@ enum nk_err kv_session_find(struct kv *kv, const struct kv_command *command,
 
 /* ---- The queue ---- */
 
-static void queue_key(struct kv_key *key, uint64_t place)
+void kv_session_queue_key(struct kv_key *key, uint64_t place)
 {
     uint8_t name[8]; /* big-endian: bytewise order is the order of places */
     for (size_t i = 0; i < sizeof name; i++) {
@@ -161,7 +165,7 @@ enum nk_err kv_session_remember(struct kv *kv, struct lsm_version version,
     nk_put_u64(entry + 1, record.expire_at_ms);
     memcpy(entry + QUEUE_ENTRY_KEY_START, command->idempotency_key.data,
            command->idempotency_key.size);
-    queue_key(&key, kv->queue.next);
+    kv_session_queue_key(&key, kv->queue.next);
     struct lsm_record place = {
         .key = kv_key_bytes(&key),
         .value = nk_bytes_of(entry, QUEUE_ENTRY_KEY_START + command->idempotency_key.size),
@@ -179,7 +183,7 @@ static void drop_head(struct kv *kv, struct lsm_version version, bool with_outco
 static enum nk_err drop_old(struct kv *kv, struct lsm_version version, uint32_t count_max)
 {
     struct kv_queue *queue = &kv->queue;
-    for (size_t i = 0; i < SESSION_DROPS_MAX && queue->first < queue->next; i++) {
+    for (size_t i = 0; i < KV_SESSION_DROPS_MAX && queue->first < queue->next; i++) {
         enum nk_err err = load_head(kv);
         if (err != NK_OK) {
             return err;
@@ -200,7 +204,7 @@ static enum nk_err load_head(struct kv *kv)
         return NK_OK;
     }
     struct kv_key key;
-    queue_key(&key, queue->first);
+    kv_session_queue_key(&key, queue->first);
     struct lsm_entry entry;
     enum nk_err err = lsm_get(kv->db, kv_key_bytes(&key), LSM_DISK, &entry, &kv->scratch);
     if (err == NK_NOT_FOUND || (err == NK_OK && entry.tombstone)) {
@@ -240,7 +244,7 @@ static void drop_head(struct kv *kv, struct lsm_version version, bool with_outco
         kv_key_make(&key, KV_SPACE_SESSION, nk_bytes_of(queue->head_key, queue->head_key_size));
         write_tombstone(kv, &key, version);
     }
-    queue_key(&key, queue->first);
+    kv_session_queue_key(&key, queue->first);
     write_tombstone(kv, &key, version);
     queue->first++;
     queue->head_known = false;

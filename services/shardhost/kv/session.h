@@ -5,6 +5,12 @@
 #include "command.h"
 #include "state.h"
 
+/* So many sessions leave at most for a new one. */
+#define KV_SESSION_DROPS_MAX 8
+
+/* Whether the outcome of the command is remembered. */
+bool kv_session_wanted(const struct kv_command *command);
+
 /* Looks for the session of command->idempotency_key.
  *
  * Returns NK_NOT_FOUND: no live one; NK_OK: the same request was carried out before, *out_result is
@@ -17,3 +23,6 @@ NK_MUST_CHECK enum nk_err kv_session_find(struct kv *kv, const struct kv_command
 NK_MUST_CHECK enum nk_err kv_session_remember(struct kv *kv, struct lsm_version version,
                                               const struct kv_command *command,
                                               const struct kv_result *result);
+
+/* The name of the entry at `place` of the queue. */
+void kv_session_queue_key(struct kv_key *key, uint64_t place);
