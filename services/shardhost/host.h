@@ -5,7 +5,7 @@
  *   host.c      rounds of the shared log, background work, the clockwork
  *   recovery.c  start: whose the data is, what the log and the tables say
  *   shard.c     one shard: carries out what raft asks for, applies, answers writes
- *   reads.c     gets: lease, read index, expiry, the way to the disk
+ *   reads.c     gets: lease, read index, expiry; the way to the disk, for writes as well
  *   wire.c      frames in, replies out
  *   metrics.c   what the role says about itself
  *   watch.c     the calls to the disk that are under way
@@ -36,7 +36,7 @@ struct caller {
 };
 
 /* A request that waits.  It is in exactly one list of its shard or in host->held, named by `link`,
- * or belongs to a running read job. */
+ * or, a get, belongs to a running read job. */
 struct pending {
     struct nk_list link;
     struct nk_list same_hash; /* in host->waiters, while it may be cancelled: see pending_await */
@@ -45,9 +45,11 @@ struct pending {
     Norikv__Internal__V1__ShardOp op;
     uint64_t arrived_us;
     uint64_t deadline_us;
-    raft_term term;   /* in shard->proposed, writes: the term of the proposal */
-    raft_index index; /* in shard->proposed: served when this entry has been applied */
-    uint64_t read_id; /* in shard->reading */
+    raft_term term;            /* in shard->proposed, writes: the term of the proposal */
+    raft_index index;          /* in shard->proposed: served when this entry has been applied */
+    uint64_t read_id;          /* in shard->reading */
+    bool fetched;              /* in host->held: has been in shard->fetching */
+    struct pending **read_job; /* in shard->fetching: the job's way to it, cleared when it goes */
     size_t request_size;
     uint8_t request[]; /* the packed public request; empty for writes that have been proposed */
 };
@@ -74,6 +76,7 @@ struct shard {
     struct nk_list waiting;    /* for a leader; in order of arrival */
     struct nk_list proposed;   /* for an entry to be applied; by rising index */
     struct nk_list reading;    /* for a confirmed read point */
+    struct nk_list fetching;   /* writes, for the blocks that their apply will look at */
     struct nk_list runnable;   /* gets at their read point, until the current step is over */
     bool running;              /* shard_step is emptying `runnable` */
     struct nk_heap_node timer; /* next raft tick; order in us */
@@ -159,10 +162,12 @@ struct host {
     struct nk_arena arena;  /* replies of this burst */
     struct nk_arena decode; /* one received frame or request */
     struct nk_buf scratch;  /* one command, one frame */
-    struct nk_buf value;    /* one value read */
+    struct nk_buf value;    /* one value read, or the names of what has to be read */
     struct nk_map outboxes; /* peer -> outbox */
     struct host_meters *meters;
 };
+
+#define HOST_STOPPING_TEXT "the shardhost is stopping"
 
 /* ---- host.c ---- */
 
@@ -234,6 +239,9 @@ void shard_campaign(struct shard *shard);
 void shard_sweep(struct shard *shard, uint64_t now_us);
 void shard_sweep_held(struct host *host, uint64_t now_us);
 
+/* What a write's apply will look at has been read: proposes it, or holds it.  Takes the pending. */
+void shard_serve_fetched(struct shard *shard, struct pending **pending);
+
 /* Proposes held writes while the next round has room. */
 void shard_serve_held(struct host *host);
 
@@ -283,6 +291,10 @@ void reads_confirmed(struct shard *shard, const struct raft_read *read);
 /* A get or probe whose read point is reached: finds the value and answers, here or by a worker.
  * Takes the pending. */
 void reads_look_up(struct shard *shard, struct pending **pending);
+
+/* Has a worker read what the apply of a write will look at (kv_foresee), then shard_serve_fetched.
+ * Meanwhile its deadline or its caller can drop it.  Takes the pending. */
+void reads_fetch(struct shard *shard, struct pending **pending, struct nk_bytes names);
 
 /* ---- wire.c ---- */
 

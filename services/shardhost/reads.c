@@ -6,7 +6,8 @@
  * and what it has applied is either all there is or, after a start, of unknown age.
  *
  * Value: memtables, filters and cached blocks decide on the loop; else the get goes to a read
- * worker with a snapshot.
+ * worker with a snapshot.  So does a write, before it is proposed, if its apply would have to read
+ * (shard.c): the worker leaves the blocks in the cache.
  *
  * Expiry: log time decides (kv.h).  A value that is alive in log time but past its time by this
  * leader's clock is not served either way: a CLOCK command moves log time first, and the get is
@@ -23,9 +24,9 @@
 struct read_job {
     struct nk_job job;
     struct shard *shard;
-    struct pending *pending; /* taken */
+    struct pending *pending; /* a get: taken; a write: in shard->fetching, NULL when it has gone */
     struct kv_reader reader;
-    struct nk_buf key;
+    struct nk_buf key; /* a write: the names of kv_foresee */
     struct nk_buf value;
     struct kv_value found;
     enum nk_err err;
@@ -104,13 +105,18 @@ static void read_free(struct read_job *read)
     nk_free(read);
 }
 
+static void read_ended(struct read_job *read)
+{
+    NK_ASSERT(read->shard->readers > 0);
+    read->shard->readers--;
+    read->shard->host->jobs_running--;
+}
+
 static void read_done(struct nk_job *job)
 {
     struct read_job *read = NK_CONTAINER_OF(job, struct read_job, job);
     struct shard *shard = read->shard;
-    NK_ASSERT(shard->readers > 0);
-    shard->readers--;
-    shard->host->jobs_running--;
+    read_ended(read);
     if (shard->state == SHARD_FENCED) {
         wire_reply(shard->host, read->pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
         pending_free(shard->host, &read->pending);
@@ -120,12 +126,35 @@ static void read_done(struct nk_job *job)
     read_free(read);
 }
 
-static void read_from_disk(struct shard *shard, struct pending **pending, struct nk_bytes key)
+static void fetch_run(struct nk_job *job)
+{
+    struct read_job *read = NK_CONTAINER_OF(job, struct read_job, job);
+    read->err = kv_reader_fetch(&read->reader, nk_buf_bytes(&read->key));
+}
+
+static void fetch_done(struct nk_job *job)
+{
+    struct read_job *read = NK_CONTAINER_OF(job, struct read_job, job);
+    read_ended(read);
+    if (read->err != NK_OK) {
+        shard_fence(read->shard, read->err, "reading"); /* refuses the write as well */
+    } else if (read->pending != NULL) {
+        read->pending->read_job = NULL;
+        pending_resume(read->pending);
+        shard_serve_fetched(read->shard, &read->pending);
+    }
+    read_free(read);
+}
+
+/* Takes the pending.  NULL: no worker has room, and that has been answered. */
+static struct read_job *read_from_disk(struct shard *shard, struct pending **pending,
+                                       struct nk_bytes key, void (*run)(struct nk_job *job),
+                                       void (*done)(struct nk_job *job))
 {
     struct host *host = shard->host;
     struct read_job *read = nk_alloc_zero(1, sizeof *read);
-    read->job.run = read_run;
-    read->job.done = read_done;
+    read->job.run = run;
+    read->job.done = done;
     read->shard = shard;
     read->pending = *pending;
     nk_buf_append(&read->key, key);
@@ -135,11 +164,22 @@ static void read_from_disk(struct shard *shard, struct pending **pending, struct
                    "OVERLOADED: too many reads wait for the disk", NULL);
         read_free(read);
         pending_free(host, pending);
-        return;
+        return NULL;
     }
     shard->readers++;
     host->jobs_running++;
     *pending = NULL;
+    return read;
+}
+
+void reads_fetch(struct shard *shard, struct pending **pending, struct nk_bytes names)
+{
+    struct pending *write = *pending;
+    struct read_job *read = read_from_disk(shard, pending, names, fetch_run, fetch_done);
+    if (read != NULL) {
+        write->read_job = &read->pending;
+        pending_await(shard->host, &shard->fetching, write);
+    }
 }
 
 void reads_look_up(struct shard *shard, struct pending **pending)
@@ -159,7 +199,7 @@ void reads_look_up(struct shard *shard, struct pending **pending)
     struct kv_value value;
     enum nk_err err = kv_get(shard->kv, key, LSM_MEMORY, &value, &host->value);
     if (err == NK_WOULD_BLOCK) {
-        read_from_disk(shard, pending, key);
+        (void)read_from_disk(shard, pending, key, read_run, read_done);
         return;
     }
     finish(shard, pending, err, &value, nk_buf_bytes(&host->value));

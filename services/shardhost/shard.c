@@ -50,6 +50,9 @@ void pending_free(struct host *host, struct pending **pending)
     host->pending_count--;
     host->pending_bytes -= (*pending)->request_size;
     pending_resume(*pending);
+    if ((*pending)->read_job != NULL) {
+        *(*pending)->read_job = NULL;
+    }
     nk_free(*pending);
     *pending = NULL;
 }
@@ -167,6 +170,7 @@ void shard_fence(struct shard *shard, enum nk_err err, const char *while_doing)
     mark_fenced(shard, err, while_doing, lsm_last_fault(shard->db));
     refuse_all(shard, &shard->waiting, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_all(shard, &shard->reading, NK_FENCED, SHARD_FENCED_TEXT);
+    refuse_all(shard, &shard->fetching, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_all(shard, &shard->runnable, NK_FENCED, SHARD_FENCED_TEXT);
     refuse_proposed(shard);
     nk_heap_remove(&shard->host->timers, &shard->timer);
@@ -406,15 +410,21 @@ enum nk_err shard_step(struct shard *shard, const struct raft_event *event,
     return first;
 }
 
-enum nk_err shard_propose(struct shard *shard, enum kv_op op, struct nk_bytes request,
-                          struct pending *pending)
+static struct kv_stamp stamp_now(const struct shard *shard)
 {
-    struct host *host = shard->host;
-    struct kv_stamp stamp = {
+    const struct host *host = shard->host;
+    return (struct kv_stamp){
         .now_ms = nk_max_u64(nk_wall_ms(&host->env->clock), kv_time_ms(shard->kv)),
         .session_ttl_ms = host->config->limits.idempotency_ttl_ms,
         .session_count_max = host->config->limits.idempotency_max_per_shard,
     };
+}
+
+enum nk_err shard_propose(struct shard *shard, enum kv_op op, struct nk_bytes request,
+                          struct pending *pending)
+{
+    struct host *host = shard->host;
+    struct kv_stamp stamp = stamp_now(shard);
     nk_buf_clear(&host->scratch);
     kv_command_encode(op, &stamp, request, &host->scratch);
     struct nk_bytes payload = nk_buf_bytes(&host->scratch);
@@ -475,15 +485,20 @@ void shard_wait_applied(struct shard *shard, struct pending *pending, raft_index
 
 /* ---- Requests ---- */
 
+/* A write whose apply would have to read the disk is fetched for first, once: `fetched`.  The apply
+ * would stop all shards meanwhile, and cannot be put off, since its order is the log's. */
 static void propose_write(struct shard *shard, struct caller caller,
                           Norikv__Internal__V1__ShardOp op, uint64_t deadline_us,
-                          struct nk_bytes request)
+                          struct nk_bytes request, bool fetched)
 {
     struct host *host = shard->host;
     bool is_put = op == NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT;
     enum kv_op command = is_put ? KV_OP_PUT : KV_OP_DELETE;
+    struct kv_stamp stamp = stamp_now(shard);
+    enum nk_err memory = fetched ? kv_request_check(shard->kv, command, request)
+                                 : kv_foresee(shard->kv, command, &stamp, request, &host->value);
     /* Gateways read more leniently than the library that carries requests out. */
-    if (kv_request_check(shard->kv, command, request) != NK_OK) {
+    if (memory == NK_INVALID) {
         wire_reply(host, caller, NK_INVALID,
                    "the request is no valid protobuf message of its type, or beyond a limit", NULL);
         return;
@@ -502,6 +517,11 @@ static void propose_write(struct shard *shard, struct caller caller,
         wire_reply(host, caller, NK_BUSY, "OVERLOADED: the disk does not keep up", NULL);
         return;
     }
+    if (memory == NK_WOULD_BLOCK) {
+        struct pending *cold = pending_new(host, caller, op, deadline_us, request);
+        reads_fetch(shard, &cold, nk_buf_bytes(&host->value));
+        return;
+    }
     struct pending *pending = pending_new(host, caller, op, deadline_us, nk_bytes_of(NULL, 0));
     err = shard_propose(shard, command, request, pending);
     if (err == NK_BUSY) {
@@ -516,18 +536,32 @@ static void propose_write(struct shard *shard, struct caller caller,
 /* A write that the next round has no room for is held: until it is proposed it takes its bytes only
  * once, and its deadline or its caller can still drop it. */
 static void serve_write(struct shard *shard, struct caller caller, Norikv__Internal__V1__ShardOp op,
-                        uint64_t deadline_us, struct nk_bytes request)
+                        uint64_t deadline_us, struct nk_bytes request, bool fetched)
 {
     struct host *host = shard->host;
     const char *message;
     if (host_log_refusal(host, &message) != NK_OK ||
         (nk_list_empty(&host->held) && !host_round_full(host))) {
-        propose_write(shard, caller, op, deadline_us, request);
+        propose_write(shard, caller, op, deadline_us, request, fetched);
         return;
     }
     struct pending *pending = pending_new(host, caller, op, deadline_us, request);
     pending->shard = shard;
+    pending->fetched = fetched;
     pending_await(host, &host->held, pending);
+}
+
+void shard_serve_fetched(struct shard *shard, struct pending **pending)
+{
+    struct host *host = shard->host;
+    const struct pending *write = *pending;
+    if (host->stopping) { /* refused as a new one is: the stop waits for the log */
+        wire_reply(host, write->caller, NK_UNAVAILABLE, HOST_STOPPING_TEXT, NULL);
+    } else if (write->deadline_us > host_now_us(host)) {
+        serve_write(shard, write->caller, write->op, write->deadline_us,
+                    nk_bytes_of(write->request, write->request_size), true);
+    }
+    pending_free(host, pending);
 }
 
 void shard_serve_held(struct host *host)
@@ -540,7 +574,7 @@ void shard_serve_held(struct host *host)
             wire_reply(host, pending->caller, NK_FENCED, SHARD_FENCED_TEXT, NULL);
         } else if (pending->deadline_us > now_us) {
             propose_write(pending->shard, pending->caller, pending->op, pending->deadline_us,
-                          nk_bytes_of(pending->request, pending->request_size));
+                          nk_bytes_of(pending->request, pending->request_size), pending->fetched);
         }
         pending_free(host, &pending);
     }
@@ -568,7 +602,7 @@ static void serve_waiting(struct shard *shard)
             pending_free(host, &pending); /* the gateway has answered by its own clock */
         } else if (is_write(pending->op)) {
             serve_write(shard, pending->caller, pending->op, pending->deadline_us,
-                        nk_bytes_of(pending->request, pending->request_size));
+                        nk_bytes_of(pending->request, pending->request_size), false);
             pending_free(host, &pending);
         } else {
             reads_serve(shard, &pending);
@@ -595,7 +629,7 @@ void shard_request(struct shard *shard, struct caller caller,
     struct nk_bytes bytes = nk_bytes_of(request->request.data, request->request.len);
     if (leads(shard)) {
         if (is_write(request->op)) {
-            serve_write(shard, caller, request->op, deadline_us, bytes);
+            serve_write(shard, caller, request->op, deadline_us, bytes, false);
         } else {
             struct pending *pending = pending_new(host, caller, request->op, deadline_us, bytes);
             reads_serve(shard, &pending);
@@ -660,6 +694,7 @@ void shard_sweep(struct shard *shard, uint64_t now_us)
     sweep(shard->host, &shard->waiting, now_us);
     sweep(shard->host, &shard->proposed, now_us);
     sweep(shard->host, &shard->reading, now_us);
+    sweep(shard->host, &shard->fetching, now_us);
 }
 
 void shard_sweep_held(struct host *host, uint64_t now_us)
@@ -675,6 +710,7 @@ static struct shard *shard_new(struct host *host, uint32_t id)
     nk_list_init(&shard->waiting);
     nk_list_init(&shard->proposed);
     nk_list_init(&shard->reading);
+    nk_list_init(&shard->fetching);
     nk_list_init(&shard->runnable);
     nk_list_init(&shard->link);
     return shard;
@@ -730,6 +766,7 @@ void shard_close(struct shard **shard_p)
     }
     NK_ASSERT(shard->works == 0);
     NK_ASSERT(shard->readers == 0);
+    NK_ASSERT(nk_list_empty(&shard->fetching));
     struct nk_list *lists[] = {&shard->waiting, &shard->proposed, &shard->reading,
                                &shard->runnable};
     for (size_t i = 0; i < NK_COUNT_OF(lists); i++) {

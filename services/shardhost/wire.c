@@ -130,7 +130,7 @@ static void take(struct host *host, nk_peer from, const Norikv__Internal__V1__Sh
 {
     struct caller caller = {from, request->id};
     if (host->stopping) {
-        wire_reply(host, caller, NK_UNAVAILABLE, "the shardhost is stopping", NULL);
+        wire_reply(host, caller, NK_UNAVAILABLE, HOST_STOPPING_TEXT, NULL);
         return;
     }
     if (request->op < NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT ||

@@ -76,8 +76,8 @@ void hosting_cancel(struct hosting *hosting, uint64_t *ids, size_t count)
     stage_deliver(ops, hosting->role, hosting->gateway, NK_FRAME_SHARD_REQUESTS, &batch.base);
 }
 
-static uint64_t send_message(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
-                             const ProtobufCMessage *message)
+uint64_t hosting_send_message(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
+                              const ProtobufCMessage *message)
 {
     struct nk_buf packed = {0};
     size_t size = protobuf_c_message_get_packed_size(message);
@@ -97,7 +97,7 @@ uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *
     Norikv__V1__PutRequest put = NORIKV__V1__PUT_REQUEST__INIT;
     put.key = data_of(key);
     put.value = data_of(value);
-    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
+    return hosting_send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
 }
 
 uint64_t hosting_send_put_for(struct hosting *hosting, const char *key, uint64_t ttl_ms)
@@ -106,14 +106,15 @@ uint64_t hosting_send_put_for(struct hosting *hosting, const char *key, uint64_t
     put.key = data_of(key);
     put.value = data_of("for a while");
     put.ttl_ms = ttl_ms;
-    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
+    return hosting_send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_PUT, &put.base);
 }
 
 uint64_t hosting_send_delete(struct hosting *hosting, const char *key)
 {
     Norikv__V1__DeleteRequest message = NORIKV__V1__DELETE_REQUEST__INIT;
     message.key = data_of(key);
-    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_DELETE, &message.base);
+    return hosting_send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_DELETE,
+                                &message.base);
 }
 
 uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *consistency)
@@ -121,7 +122,7 @@ uint64_t hosting_send_get(struct hosting *hosting, const char *key, const char *
     Norikv__V1__GetRequest get = NORIKV__V1__GET_REQUEST__INIT;
     get.key = data_of(key);
     get.consistency = (char *)(uintptr_t)consistency;
-    return send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_GET, &get.base);
+    return hosting_send_message(hosting, NORIKV__INTERNAL__V1__SHARD_OP__SHARD_OP_GET, &get.base);
 }
 
 void hosting_tick(struct hosting *hosting)

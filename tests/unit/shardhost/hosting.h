@@ -29,6 +29,8 @@ void hosting_meet(struct hosting *hosting);
 /* Sends one request; returns its id. */
 uint64_t hosting_send(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
                       struct nk_bytes request);
+uint64_t hosting_send_message(struct hosting *hosting, Norikv__Internal__V1__ShardOp op,
+                              const ProtobufCMessage *message);
 uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *value);
 uint64_t hosting_send_put_for(struct hosting *hosting, const char *key, uint64_t ttl_ms);
 uint64_t hosting_send_delete(struct hosting *hosting, const char *key);

@@ -248,7 +248,9 @@ size_t stage_run_jobs(struct stage *stage)
         struct nk_job *job = submitted->job;
         nk_list_remove(&submitted->link);
         nk_free(submitted);
+        stage->in_job = true;
         job->run(job);
+        stage->in_job = false;
         job->done(job);
         count++;
     }

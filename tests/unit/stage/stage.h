@@ -62,6 +62,7 @@ struct stage {
     size_t frame_capacity;
     struct nk_map facts; /* meta: key -> struct nk_buf * */
     struct nk_list jobs; /* submitted, not yet run */
+    bool in_job;         /* what runs now a worker would run; else it is the loop */
     uint64_t wakes;
     uint64_t calls[STAGE_CALL_COUNT];
     struct stage_fault faults[STAGE_CALL_COUNT];
