@@ -23,12 +23,13 @@
 struct nk_file; /* defined by each implementation */
 
 enum nk_fs_open {
-    NK_FS_READ,   /* must exist; append, write and truncate are forbidden */
+    NK_FS_READ,   /* must be a file; append, write and truncate are forbidden */
     NK_FS_WRITE,  /* must exist; read and write */
     NK_FS_CREATE, /* must not exist; read and write */
 };
 
 struct nk_fs_ops {
+    /* Never waits for anybody: what is no file (a FIFO, a device) cannot be read, NK_IO. */
     enum nk_err (*open)(void *ctx, const char *name, enum nk_fs_open mode,
                         struct nk_file **out_file);
 

@@ -32,6 +32,7 @@
 
 #define DIRECTORY_MODE 0750
 #define FILE_MODE      0640
+#define NOT_REGULAR    0 /* in the place of an errno */
 
 struct nk_file {
     int fd;
@@ -41,7 +42,7 @@ struct nk_file {
 
 struct fault {
     const char *call; /* NULL: none yet */
-    int error;
+    int error; /* errno, or NOT_REGULAR */
     char name[NK_PATH_BYTES_MAX + 1];
 };
 
@@ -112,8 +113,13 @@ void env_posix_fs_close(struct env_posix_fs **fs)
 void env_posix_fs_last_fault(struct env_posix_fs *fs, struct nk_text *out_text)
 {
     (void)pthread_mutex_lock(&fs->fault_lock);
-    if (fs->fault.call != NULL) {
+    if (fs->fault.call != NULL && fs->fault.error != NOT_REGULAR) {
         env_posix_explain(out_text, fs->fault.call, fs->fault.name, fs->fault.error);
+    } else if (fs->fault.call != NULL) {
+        nk_text_add(out_text, fs->fault.call);
+        nk_text_add(out_text, " ");
+        nk_text_add(out_text, fs->fault.name);
+        nk_text_add(out_text, ": not a regular file");
     }
     (void)pthread_mutex_unlock(&fs->fault_lock);
 }
@@ -140,13 +146,27 @@ void env_posix_explain(struct nk_text *text, const char *what, const char *name,
 
 /* ---- The slots of nk_fs ---- */
 
+/* What is read is a file with a size, whose end is reached: no device, and nothing where somebody
+ * else is waited for. */
+static bool is_file(int fd, int *out_error)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0) {
+        *out_error = errno;
+        return false;
+    }
+    *out_error = S_ISDIR(status.st_mode) ? EISDIR : NOT_REGULAR;
+    return S_ISREG(status.st_mode);
+}
+
 static enum nk_err fs_open(void *ctx, const char *name, enum nk_fs_open mode,
                            struct nk_file **out_file)
 {
     struct env_posix_fs *fs = ctx;
     check_name(name);
     NK_ASSERT(mode == NK_FS_READ || fs->writable);
-    int flags = O_CLOEXEC | (mode == NK_FS_READ ? O_RDONLY : O_RDWR);
+    /* Not to wait for who writes to a FIFO; to a file it means nothing. */
+    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (mode == NK_FS_READ ? O_RDONLY : O_RDWR);
     if (mode == NK_FS_CREATE) {
         flags |= O_CREAT | O_EXCL;
     }
@@ -156,6 +176,11 @@ static enum nk_err fs_open(void *ctx, const char *name, enum nk_fs_open mode,
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         return failed(fs, "open", name, errno);
+    }
+    int error = 0;
+    if (mode == NK_FS_READ && !is_file(fd, &error)) {
+        (void)close(fd);
+        return failed(fs, "open", name, error);
     }
     size_t name_size = strlen(name) + 1;
     struct nk_file *file = nk_alloc(sizeof *file + name_size);

@@ -56,6 +56,10 @@ def move(name, to):
     return lambda directory: (directory / name).rename(directory / to)
 
 
+def fifo(name):
+    return lambda directory: os.mkfifo(directory / name)
+
+
 def remove(name):
     return lambda directory: (directory / name).unlink()
 
@@ -198,10 +202,13 @@ class Inspect(unittest.TestCase):
         later[-16] = 3
         later[-12:-8] = crc32c(later[-76:-12]).to_bytes(4, "little")
         (place / "later.sst").write_bytes(later)
+        os.mkfifo(place / "fifo")
         before = picture(place)
         for words in (("sst", "gone.sst"), ("sst", "gone/gone.sst"), ("manifest", "gone"),
                       ("shard", "gone"), ("shard", "empty"), ("sst", "shard-7"), ("sst", "empty/"),
                       ("sst", ".."), ("manifest", "shard-7/.."), ("sst", "later.sst"),
+                      ("sst", "fifo"), ("manifest", "fifo"), ("shard", "fifo"),
+                      ("sst", "/dev/zero"), ("manifest", "/dev/null"),
                       ("shard", "shard-7/manifest"), ("sst", "x" * 2000), ("sst", ""), ("sst",), (),
                       ("thing", "x"), ("sst", "--check", f"shard-7/{OLD}"),
                       ("shard", "--entries", "shard-7"), ("sst", "--nonsense", f"shard-7/{OLD}")):
@@ -210,6 +217,19 @@ class Inspect(unittest.TestCase):
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr.decode(), r"\Anorikvctl[^\n]*: [^\n]+\n\Z")
         self.assertEqual(picture(place), before)
+
+    def test_what_is_no_file_is_called_so(self):
+        place = self.prepare("special", "lz4", [move(OLD, "moved"), fifo(OLD)])
+        for subject in ("sst", "manifest"):
+            for path in (f"shard-7/{OLD}", "/dev/null", "/dev/zero"):
+                with self.subTest((subject, path)):
+                    done = run("inspect", subject, path, cwd=place)
+                    self.assertEqual((done.returncode, done.stdout), (2, b""))
+                    self.assertRegex(done.stderr.decode(), r": not a regular file\n\Z")
+        for words in (("shard",), ("shard", "--check")):
+            done = run("inspect", *words, "shard-7", cwd=place)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"DAMAGE shard-7/{OLD} at 0: cannot be read".encode(), done.stdout)
 
     def test_one_bad_path_does_not_keep_the_others_from_being_told(self):
         place = self.prepare("several", "lz4", [flip(OLD, 1450)])

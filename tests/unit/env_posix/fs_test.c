@@ -233,6 +233,34 @@ Test(env_posix_fs, a_full_disk_is_no_space_and_a_failed_sync_is_a_fault)
     env_posix_fs_close(&posix);
 }
 
+/* Nobody writes to the FIFO, so to wait for it were for ever. */
+Test(env_posix_fs, what_is_no_file_is_not_read)
+{
+    struct place place;
+    struct reason reason;
+    struct nk_file *file = NULL;
+    char path[128];
+    place_open(&place);
+    (void)snprintf(path, sizeof path, "%s/fifo", place.root);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    (void)snprintf(path, sizeof path, "%s/device", place.root);
+    cr_assert_eq(symlink("/dev/zero", path), 0);
+    cr_assert_eq(nk_fs_mkdir(&place.fs, "directory"), NK_OK);
+    static const char *const cases[][2] = {
+        {"fifo", "open fifo: not a regular file"},
+        {"device", "open device: not a regular file"},
+        {"directory", "open directory: Is a directory"},
+    };
+    for (size_t i = 0; i < NK_COUNT_OF(cases); i++) {
+        cr_expect_eq(nk_fs_open(&place.fs, cases[i][0], NK_FS_READ, &file), NK_IO, "case %zu", i);
+        cr_expect_null(file, "case %zu", i);
+        env_posix_fs_last_fault(place.posix, reason_init(&reason));
+        cr_expect_str_eq(reason.memory, cases[i][1], "case %zu", i);
+    }
+    cr_expect_eq(nk_fs_remove(&place.fs, "fifo"), NK_OK);
+    place_close(&place);
+}
+
 /* The kernel takes what fits and says so; the rest meets the limit. */
 Test(env_posix_fs, a_short_write_goes_on_until_it_fails)
 {
@@ -299,9 +327,9 @@ Test(env_posix_fs, a_name_is_not_empty, .signal = SIGABRT)
 
 Test(env_posix_fs, a_file_for_reading_is_not_written, .signal = SIGABRT)
 {
-    struct nk_fs fs = fs_of("/dev");
+    struct nk_fs fs = fs_of("/etc");
     struct nk_file *file = NULL;
-    cr_assert_eq(nk_fs_open(&fs, "null", NK_FS_READ, &file), NK_OK);
+    cr_assert_eq(nk_fs_open(&fs, "passwd", NK_FS_READ, &file), NK_OK);
     (void)!nk_fs_pwrite(&fs, file, 0, nk_bytes_of_string("y"));
 }
 
