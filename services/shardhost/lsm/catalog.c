@@ -11,12 +11,14 @@ void lsm_catalog_init(struct lsm_catalog *catalog)
     memset(catalog, 0, sizeof *catalog);
     catalog->number_next = 1;
     nk_arena_init(&catalog->keys, KEYS_CHUNK_BYTES, 0);
+    nk_map_init(&catalog->places);
 }
 
 void lsm_catalog_deinit(struct lsm_catalog *catalog)
 {
     nk_free(catalog->tables);
     nk_arena_deinit(&catalog->keys);
+    nk_map_deinit(&catalog->places);
     memset(catalog, 0, sizeof *catalog);
 }
 
@@ -186,14 +188,19 @@ static struct nk_bytes copy_key(struct lsm_catalog *catalog, struct nk_bytes key
     return nk_bytes_of(copy, key.size);
 }
 
-static struct lsm_catalog_table *find_table(struct lsm_catalog *catalog, uint64_t number)
+bool lsm_catalog_has(const struct lsm_catalog *catalog, uint64_t number)
 {
-    for (size_t i = 0; i < catalog->table_count; i++) {
-        if (catalog->tables[i].meta.number == number) {
-            return &catalog->tables[i];
-        }
+    return nk_map_get(&catalog->places, nk_map_key_u64(&number)) != NULL;
+}
+
+static void set_place(struct lsm_catalog *catalog, uint64_t number, size_t place)
+{
+    size_t *kept = nk_map_get(&catalog->places, nk_map_key_u64(&number));
+    if (kept == NULL) {
+        kept = nk_arena_alloc(&catalog->keys, sizeof *kept);
+        (void)nk_map_put(&catalog->places, nk_map_key_u64(&number), kept);
     }
-    return NULL;
+    *kept = place;
 }
 
 static bool key_sensible(struct nk_bytes key)
@@ -216,7 +223,7 @@ static bool apply_add(struct lsm_catalog *catalog, uint64_t level,
                       const struct lsm_table_meta *meta)
 {
     if (level >= LSM_LEVEL_COUNT || meta->number >= catalog->number_next || !meta_sensible(meta) ||
-        find_table(catalog, meta->number) != NULL) {
+        lsm_catalog_has(catalog, meta->number)) {
         return false;
     }
     if (catalog->table_count == catalog->table_capacity) {
@@ -228,16 +235,20 @@ static bool apply_add(struct lsm_catalog *catalog, uint64_t level,
     *table = (struct lsm_catalog_table){.level = (uint32_t)level, .meta = *meta};
     table->meta.smallest = copy_key(catalog, meta->smallest);
     table->meta.largest = copy_key(catalog, meta->largest);
+    set_place(catalog, meta->number, catalog->table_count - 1);
     return true;
 }
 
 static bool apply_remove(struct lsm_catalog *catalog, uint64_t level, uint64_t number)
 {
-    struct lsm_catalog_table *table = find_table(catalog, number);
-    if (table == NULL || table->level != level) {
+    const size_t *place = nk_map_get(&catalog->places, nk_map_key_u64(&number));
+    if (place == NULL || catalog->tables[*place].level != level) {
         return false;
     }
-    *table = catalog->tables[--catalog->table_count];
+    const struct lsm_catalog_table *last = &catalog->tables[--catalog->table_count];
+    set_place(catalog, last->meta.number, *place);
+    catalog->tables[*place] = *last;
+    (void)nk_map_remove(&catalog->places, nk_map_key_u64(&number));
     return true;
 }
 

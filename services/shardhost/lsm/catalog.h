@@ -5,6 +5,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/codec.h"
+#include "common/base/map.h"
 #include "services/shardhost/lsm/levels.h"
 
 /* Everything a flush changes, in one atomic step. */
@@ -27,10 +28,14 @@ struct lsm_catalog {
     size_t table_count;
     size_t table_capacity;
     struct nk_arena keys; /* of the tables */
+    struct nk_map places; /* number of a table -> size_t in `keys`, where in `tables` it is */
 };
 
 void lsm_catalog_init(struct lsm_catalog *catalog);
 void lsm_catalog_deinit(struct lsm_catalog *catalog);
+
+/* Whether it has a table of that number. */
+bool lsm_catalog_has(const struct lsm_catalog *catalog, uint64_t number);
 
 /* ---- Reading records ---- */
 
@@ -56,7 +61,7 @@ struct lsm_edit {
 NK_MUST_CHECK enum nk_err lsm_edit_next(struct nk_reader *payload, struct lsm_edit *out_edit);
 
 /* Applies the payload of one record.  NK_CORRUPT: it makes no sense; the catalog is then of no use.
- */
+ * Not to be called once somebody has put `tables` in another order. */
 NK_MUST_CHECK enum nk_err lsm_catalog_apply(struct lsm_catalog *catalog, struct nk_bytes payload);
 
 /* ---- Writing records: fields one after the other ---- */

@@ -1,5 +1,7 @@
 #include "services/shardhost/lsm/db.h"
 
+#include <stdlib.h>
+
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
 #include "services/shardhost/lsm/directory.h"
@@ -7,7 +9,7 @@
 /* ---- What lies in the directory ---- */
 
 struct inventory {
-    struct nk_buf numbers; /* uint64_t each, of the table files */
+    struct nk_buf numbers; /* uint64_t each, of the table files; rising */
     bool has_manifest;
     bool has_manifest_new;
     bool has_dropped;
@@ -38,24 +40,25 @@ static uint64_t file_number(const struct inventory *inventory, size_t i)
     return ((const uint64_t *)(const void *)inventory->numbers.data)[i];
 }
 
-static bool has_file(const struct inventory *inventory, uint64_t number)
+static int by_number(const void *a, const void *b)
 {
-    for (size_t i = 0; i < file_count(inventory); i++) {
-        if (file_number(inventory, i) == number) {
-            return true;
-        }
-    }
-    return false;
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
 }
 
-static bool has_table(const struct lsm_catalog *catalog, uint64_t number)
+static void sort_files(struct inventory *inventory)
 {
-    for (size_t i = 0; i < catalog->table_count; i++) {
-        if (catalog->tables[i].meta.number == number) {
-            return true;
-        }
+    if (file_count(inventory) > 0) {
+        qsort(inventory->numbers.data, file_count(inventory), sizeof(uint64_t), by_number);
     }
-    return false;
+}
+
+static bool has_file(const struct inventory *inventory, uint64_t number)
+{
+    return file_count(inventory) > 0 &&
+           bsearch(&number, inventory->numbers.data, file_count(inventory), sizeof number,
+                   by_number) != NULL;
 }
 
 static void remove_file(const struct lsm_db *db, const char *name)
@@ -74,7 +77,7 @@ static void remove_orphans(const struct lsm_db *db, const struct inventory *inve
         remove_file(db, LSM_MANIFEST_NEW_NAME);
     }
     for (size_t i = 0; i < file_count(inventory); i++) {
-        if (!has_table(catalog, file_number(inventory, i))) {
+        if (!lsm_catalog_has(catalog, file_number(inventory, i))) {
             char name[LSM_FILE_NAME_BYTES_MAX];
             lsm_table_name(file_number(inventory, i), name);
             remove_file(db, name);
@@ -93,6 +96,7 @@ static enum nk_err read_directory(const struct lsm_db *db, struct inventory *inv
 {
     const struct nk_fs *fs = db->engine->io.fs;
     enum nk_err err = nk_fs_list(fs, db->directory, visit, inventory);
+    sort_files(inventory);
     if (err == NK_OK && inventory->has_dropped) {
         if (inventory->has_manifest) {
             return corrupt(db, LSM_MANIFEST_NAME, "it stands beside a dropped one");
@@ -110,7 +114,7 @@ static enum nk_err read_directory(const struct lsm_db *db, struct inventory *inv
     return lsm_fault_set(db->faults, NK_IO, db->directory, "", 0, "cannot list directory");
 }
 
-static enum nk_err read_catalog(struct lsm_db *db, const struct inventory *inventory,
+static enum nk_err read_catalog(struct lsm_db *db, struct inventory *inventory,
                                 struct lsm_catalog *catalog, bool *out_promised)
 {
     if (!inventory->has_manifest) {
@@ -133,6 +137,24 @@ static enum nk_err read_catalog(struct lsm_db *db, const struct inventory *inven
     return NK_OK;
 }
 
+/* As the levels have them, so that each goes to the end of its own.  Where tables overlap any order
+ * will do: the levels are not valid then. */
+static int by_place(const void *a, const void *b)
+{
+    const struct lsm_level_table *left = a;
+    const struct lsm_level_table *right = b;
+    if (left->level != right->level) {
+        return left->level < right->level ? -1 : 1;
+    }
+    const struct lsm_table_meta *left_meta = lsm_table_meta(left->table);
+    const struct lsm_table_meta *right_meta = lsm_table_meta(right->table);
+    if (left->level == 0) {
+        return (left_meta->index_max < right_meta->index_max) -
+               (left_meta->index_max > right_meta->index_max);
+    }
+    return nk_bytes_compare(left_meta->smallest, right_meta->smallest);
+}
+
 static enum nk_err build_levels(struct lsm_db *db, const struct lsm_catalog *catalog)
 {
     struct lsm_levels *nothing = NULL;
@@ -141,6 +163,9 @@ static enum nk_err build_levels(struct lsm_db *db, const struct lsm_catalog *cat
         added[i].level = catalog->tables[i].level;
         lsm_table_new(&db->engine->io, db->directory, db->faults, &catalog->tables[i].meta,
                       &added[i].table);
+    }
+    if (catalog->table_count > 0) {
+        qsort(added, catalog->table_count, sizeof *added, by_place);
     }
     struct lsm_change change = {.added = added, .added_count = catalog->table_count};
     lsm_levels_new(&nothing);
@@ -155,7 +180,7 @@ static enum nk_err build_levels(struct lsm_db *db, const struct lsm_catalog *cat
                : corrupt(db, LSM_MANIFEST_NAME, "tables of one level overlap");
 }
 
-static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
+static enum nk_err recover(struct lsm_db *db, struct inventory *inventory,
                            struct lsm_catalog *catalog)
 {
     bool promised = false;
@@ -170,8 +195,9 @@ static enum nk_err recover(struct lsm_db *db, const struct inventory *inventory,
     /* A file that was removed without a sync of the directory may come back after a crash: numbers
      * that were seen are not used again. */
     uint64_t number_next = catalog->number_next;
-    for (size_t i = 0; i < file_count(inventory); i++) {
-        number_next = nk_max_u64(number_next, file_number(inventory, i) + 1);
+    if (file_count(inventory) > 0) {
+        number_next =
+            nk_max_u64(number_next, file_number(inventory, file_count(inventory) - 1) + 1);
     }
     atomic_init(&db->number_next, number_next);
     err = build_levels(db, catalog);

@@ -172,6 +172,57 @@ Test(lsm_hostile, tables_are_exchanged)
     rig_deinit(&rig);
 }
 
+/* A table that goes hands its place to another one, which must be found there. */
+Test(lsm_hostile, tables_come_and_go_in_any_order)
+{
+    struct nk_prng prng;
+    struct lsm_catalog catalog;
+    uint32_t levels[64] = {0}; /* by number; 0: not there */
+    size_t count = 0;
+    nk_prng_init(&prng, 5);
+    lsm_catalog_init(&catalog);
+    struct nk_buf payload = {0};
+    lsm_catalog_put_number_next(&payload, NK_COUNT_OF(levels));
+    cr_assert_eq(lsm_catalog_apply(&catalog, nk_buf_bytes(&payload)), NK_OK);
+    for (size_t i = 0; i < 20000; i++) {
+        uint64_t number = nk_prng_below(&prng, NK_COUNT_OF(levels));
+        nk_buf_clear(&payload);
+        if (levels[number] == 0) {
+            levels[number] = 1 + (uint32_t)nk_prng_below(&prng, LSM_LEVEL_COUNT - 1);
+            put_table(&payload, levels[number], number, "a", "b");
+            count++;
+        } else {
+            lsm_catalog_put_remove(&payload, levels[number], number);
+            levels[number] = 0;
+            count--;
+        }
+        cr_assert_eq(lsm_catalog_apply(&catalog, nk_buf_bytes(&payload)), NK_OK);
+        cr_assert_eq(lsm_catalog_has(&catalog, number), levels[number] != 0);
+        cr_assert_eq(catalog.table_count, count);
+        for (size_t t = 0; t < count; t++) {
+            cr_assert_eq(catalog.tables[t].level, levels[catalog.tables[t].meta.number]);
+        }
+    }
+    nk_buf_deinit(&payload);
+    lsm_catalog_deinit(&catalog);
+}
+
+Test(lsm_hostile, tables_of_one_number_exclude_each_other)
+{
+    struct nk_buf payload = {0};
+    struct lsm_fault fault = {0};
+    lsm_catalog_put_number_next(&payload, 4);
+    put_table(&payload, 1, 1, "a", "b");
+    put_table(&payload, 2, 1, "c", "d");
+    cr_expect_eq(open_with(&payload, &fault), NK_CORRUPT);
+    nk_buf_clear(&payload);
+    lsm_catalog_put_number_next(&payload, 4);
+    put_table(&payload, 1, 1, "a", "b");
+    lsm_catalog_put_remove(&payload, 2, 1);
+    cr_expect_eq(open_with(&payload, &fault), NK_CORRUPT);
+    nk_buf_deinit(&payload);
+}
+
 Test(lsm_hostile, numbers_of_a_table_contradict_each_other)
 {
     static const struct lsm_table_meta good = {
