@@ -42,7 +42,7 @@ struct nk_file {
 
 struct fault {
     const char *call; /* NULL: none yet */
-    int error; /* errno, or NOT_REGULAR */
+    int error;        /* errno, or NOT_REGULAR */
     char name[NK_PATH_BYTES_MAX + 1];
 };
 

@@ -115,7 +115,8 @@ CASES = {
         ("shard", "lz4", 1, [move(OLD, "x"), move(NEW, OLD), move("x", NEW)]),
     "shard-orphans":
         ("shard", "lz4", 0, [copy(OLD, "0000000009.sst"), write("0000000010.sst", b"half a table"),
-                             write("manifest.new", b"half a manifest"), write("notes", b"mine")]),
+                             write("manifest.new", b"half a manifest"), write("notes", b"mine"),
+                             write("4611686018427387903.sst", b"not of this database")]),
     "shard-record-damaged": ("shard", "lz4", 1, [flip("manifest", 1500)]),
     "shard-manifest-missing": ("shard", "lz4", 1, [remove("manifest")]),
     "shard-dropped": ("shard", "lz4", 0, [move("manifest", "dropped")]),

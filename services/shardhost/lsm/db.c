@@ -61,6 +61,16 @@ static bool has_file(const struct inventory *inventory, uint64_t number)
                    by_number) != NULL;
 }
 
+/* Files that are not ours, with numbers that lead nowhere: as if they were not there. */
+static void forget_far_files(struct inventory *inventory, uint64_t number_next)
+{
+    while (
+        file_count(inventory) > 0 &&
+        !lsm_table_number_is_near(file_number(inventory, file_count(inventory) - 1), number_next)) {
+        inventory->numbers.size -= sizeof(uint64_t);
+    }
+}
+
 static void remove_file(const struct lsm_db *db, const char *name)
 {
     char path[NK_PATH_BYTES_MAX];
@@ -127,6 +137,7 @@ static enum nk_err read_catalog(struct lsm_db *db, struct inventory *inventory,
     if (err != NK_OK) {
         return err;
     }
+    forget_far_files(inventory, catalog->number_next);
     for (size_t i = 0; i < catalog->table_count; i++) {
         if (!has_file(inventory, catalog->tables[i].meta.number)) {
             char name[LSM_FILE_NAME_BYTES_MAX];

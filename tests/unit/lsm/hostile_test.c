@@ -172,6 +172,55 @@ Test(lsm_hostile, tables_are_exchanged)
     rig_deinit(&rig);
 }
 
+/* Opens, writes and opens twice beside a stray file of that number. */
+static void live_beside(uint64_t number, bool ours)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    struct nk_buf payload = {0};
+    char name[LSM_FILE_NAME_BYTES_MAX];
+    char path[NK_PATH_BYTES_MAX];
+    rig_init(&rig, 1, &options);
+    lsm_catalog_put_number_next(&payload, 7);
+    put_manifest(&rig, nk_buf_bytes(&payload), 0);
+    put_table_file(&rig, number);
+    lsm_table_name(number, name);
+    lsm_path(RIG_DIRECTORY, name, path);
+    rig_must_open(&rig);
+    cr_expect_neq(sim_fs_exists(rig.sim, path), ours, "%s", name);
+    rig_put(&rig, 1, "key", "value");
+    rig_flush(&rig);
+    lsm_table_name(ours ? number + 1 : 7, name);
+    lsm_path(RIG_DIRECTORY, name, path);
+    cr_expect(sim_fs_exists(rig.sim, path), "%s", name);
+    for (size_t i = 0; i < 2; i++) {
+        rig_reopen(&rig);
+        cr_expect_str_eq(rig_get(&rig, "key"), "value", "%s", name);
+    }
+    nk_buf_deinit(&payload);
+    rig_deinit(&rig);
+}
+
+/* A number that was seen is not used again; one that leads beyond all numbers is nobody's. */
+Test(lsm_hostile, a_file_far_above_the_next_number_is_not_ours)
+{
+    const uint64_t reach = (uint64_t)1 << 32;
+    live_beside(7, true);
+    live_beside(7 + reach - 1, true);
+    live_beside(7 + reach, false);
+    live_beside(((uint64_t)1 << 62) - 1, false);
+}
+
+Test(lsm_hostile, tables_without_a_manifest_count_whatever_their_number)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    rig_init(&rig, 1, &options);
+    put_table_file(&rig, ((uint64_t)1 << 62) - 1);
+    cr_expect_eq(rig_open(&rig, NULL), NK_CORRUPT);
+    rig_deinit(&rig);
+}
+
 /* A table that goes hands its place to another one, which must be found there. */
 Test(lsm_hostile, tables_come_and_go_in_any_order)
 {

@@ -36,6 +36,7 @@ struct shard {
 
 static enum nk_err look_once(struct shard *shard);
 static enum nk_err list_names(struct shard *shard);
+static void leave_far_names(struct shard *shard);
 static struct name *find_name(const struct shard *shard, const char *text);
 static void write_levels(struct shard *shard);
 static void write_table(struct shard *shard, const struct lsm_catalog_table *table);
@@ -126,6 +127,7 @@ static enum nk_err look_once(struct shard *shard)
         return err;
     }
     if (present) {
+        leave_far_names(shard);
         inspect_position(report, "position", &shard->catalog.position);
         report_begin(report, "next");
         report_number(report, "number", shard->catalog.number_next);
@@ -182,6 +184,16 @@ static enum nk_err list_names(struct shard *shard)
     }
     qsort(shard->names, shard->name_count, sizeof *shard->names, by_name);
     return NK_OK;
+}
+
+/* A number that is far above the next one makes a file no table of this database. */
+static void leave_far_names(struct shard *shard)
+{
+    for (size_t i = 0; i < shard->name_count; i++) {
+        struct name *name = &shard->names[i];
+        name->is_table =
+            name->is_table && lsm_table_number_is_near(name->number, shard->catalog.number_next);
+    }
 }
 
 static struct name *find_name(const struct shard *shard, const char *text)
