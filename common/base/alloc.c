@@ -6,9 +6,14 @@
 
 #include "common/base/assert.h"
 
+void *nk_alloc_try(size_t size)
+{
+    return malloc(size > 0 ? size : 1);
+}
+
 void *nk_alloc(size_t size)
 {
-    void *memory = malloc(size > 0 ? size : 1);
+    void *memory = nk_alloc_try(size);
     NK_ASSERT(memory != NULL);
     return memory;
 }

@@ -2,7 +2,7 @@
 
 /* Memory of the process.  Every large consumer has a budget in bytes (limits.h, configuration), so
  * running out is a programming or sizing error: these calls never return NULL, they stop the
- * process. */
+ * process, all but nk_alloc_try. */
 
 #include <stddef.h>
 
@@ -10,4 +10,7 @@ void *nk_alloc(size_t size);                    /* uninitialised */
 void *nk_alloc_zero(size_t count, size_t size); /* checks the product for overflow */
 void *nk_realloc(void *memory, size_t size);    /* size > 0 */
 void nk_free(void *memory);                     /* NULL is a no-op */
-char *nk_strdup(const char *text);              /* caller frees with nk_free */
+
+/* For what has no budget, the size of somebody's file: NULL if there is not that much. */
+void *nk_alloc_try(size_t size);
+char *nk_strdup(const char *text); /* caller frees with nk_free */

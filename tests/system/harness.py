@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ import tsan
 SOURCE = pathlib.Path(os.environ.get("NK_SOURCE_DIR", pathlib.Path(__file__).parents[2])).resolve()
 BUILD = pathlib.Path(os.environ.get("NK_BUILD_DIR", SOURCE / "build/dev")).resolve()
 WORK = BUILD / "tests/system/run"
+SANITIZED = re.search(r"^NK_SANITIZE:\w+=.", (BUILD / "CMakeCache.txt").read_text("utf-8"),
+                      re.MULTILINE) is not None
 
 ROLES = ("gateway", "shardhost", "gossip", "admin")
 PATIENCE = 120  # seconds; bounds a hang, decides nothing

@@ -7,6 +7,7 @@ writes those texts anew: read the difference, since others may read them with sc
 
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -231,6 +232,32 @@ class Inspect(unittest.TestCase):
             done = run("inspect", *words, "shard-7", cwd=place)
             self.assertEqual(done.returncode, 1)
             self.assertIn(f"DAMAGE shard-7/{OLD} at 0: cannot be read".encode(), done.stdout)
+
+    @unittest.skipIf(harness.SANITIZED, "a sanitizer takes more address space than there is")
+    def test_short_memory_is_told(self):
+        place = self.prepare("short", "lz4", [cut(OLD, 1 << 30), copy("manifest", "whole"),
+                                              cut("manifest", 1 << 30)])
+
+        def look(*words, limit):
+            return subprocess.run(
+                [PROGRAM, "inspect", *words], cwd=place, capture_output=True, check=False,
+                timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit,) * 2))
+
+        for limit in (256 << 20, (1 << 30) + (256 << 20)):
+            for words in (("sst", f"shard-7/{OLD}"), ("manifest", "shard-7/manifest"),
+                          ("shard", "shard-7")):
+                with self.subTest((words, limit)):
+                    done = look(*words, limit=limit)
+                    self.assertEqual((done.returncode, done.stdout), (2, b""))
+                    self.assertEqual(done.stderr.decode(), f"norikvctl: {words[1]}: "
+                                     "there is not enough memory to look at it\n")
+        move("whole", "manifest")(place / "shard-7")
+        done = look("shard", "--check", "shard-7", limit=256 << 20)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stdout, OLD.encode() + rb" .* state=unread\n")
+        self.assertRegex(done.stdout, NEW.encode() + rb" .* state=ok\n")
+        self.assertRegex(done.stdout, rb"\nend damage=0\n\Z")
+        self.assertEqual(done.stderr.count(b"\n"), 1)
 
     def test_one_bad_path_does_not_keep_the_others_from_being_told(self):
         place = self.prepare("several", "lz4", [flip(OLD, 1450)])

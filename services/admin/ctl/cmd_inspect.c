@@ -82,6 +82,8 @@ static const char *explain(enum nk_err err, enum subject subject)
         return subject == SUBJECT_SHARD ? "there is no database" : "there is no such file";
     case NK_FORMAT_TOO_NEW:
         return "a later version wrote it";
+    case NK_NO_SPACE:
+        return "there is not enough memory to look at it";
     case NK_TOO_LARGE:
         return "it is too large to be one of the store's";
     default:

@@ -30,6 +30,17 @@ Test(base_alloc, zeroed_memory_is_zero_and_realloc_keeps_it)
     nk_free(block);
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* which takes such a size for a mistake */
+Test(base_alloc, what_is_tried_may_fail)
+{
+    void *block = nk_alloc_try(100);
+    cr_expect_not_null(block);
+    nk_free(block);
+    volatile size_t too_much = SIZE_MAX / 4;
+    cr_expect_null(nk_alloc_try(too_much));
+}
+#endif
+
 Test(base_alloc, strdup_copies)
 {
     char text[] = "text";

@@ -31,6 +31,7 @@ struct shard {
     struct nk_buf name_bytes; /* each with its NUL */
     struct name *names;       /* in their order */
     size_t name_count;
+    bool unread; /* of a table; there is not enough memory */
     bool moving; /* a table is missing, or is there and not named */
 };
 
@@ -91,6 +92,7 @@ enum nk_err lsm_inspect_shard(const struct lsm_inspect *inspect, uint64_t *out_d
         if (err == NK_OK && !again) {
             inspect->write(inspect->ctx, nk_buf_bytes(&shard.text));
             *out_damage_count = shard.report.damage_count;
+            err = shard.unread ? NK_NO_SPACE : NK_OK;
         }
         shard_deinit(&shard);
     }
@@ -290,7 +292,9 @@ static enum nk_err check_table(struct shard *shard, const struct lsm_table_meta 
     if (err == NK_OK && found->damage_count == 0) {
         err = check_summary(shard, meta, found);
     }
-    if (err == NK_NOT_FOUND) {
+    if (err == NK_NO_SPACE) {
+        shard->unread = true;
+    } else if (err == NK_NOT_FOUND) {
         report_damage(found, 0, "the table is missing");
     } else if (err == NK_FORMAT_TOO_NEW) {
         report_damage(found, 0, "written by a later version");
@@ -327,6 +331,7 @@ static void write_table(struct shard *shard, const struct lsm_catalog_table *tab
     report_word(report, "state",
                 err == NK_NOT_FOUND      ? "missing"
                 : found.damage_count > 0 ? "damaged"
+                : err == NK_NO_SPACE     ? "unread"
                                          : "ok");
     report_end(report);
     nk_buf_append(&shard->text, nk_buf_bytes(&damage));

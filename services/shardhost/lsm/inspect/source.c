@@ -1,11 +1,30 @@
 #include "services/shardhost/lsm/inspect/source.h"
 
+#include "common/base/alloc.h"
 #include "services/shardhost/lsm/manifest.h"
 
 #define MANIFEST_READS_MAX 16
+#define MEMORY_BESIDE      ((size_t)(1 * NK_MIB)) /* for what is made of a file, besides its size */
 #define SEARCH_BYTES_MIN   ((uint64_t)(64 * NK_MIB))
 #define SEARCH_FACTOR      256 /* times the size of the file */
 #define SEARCH_BYTES_MAX   ((uint64_t)(4 * NK_GIB))
+
+/* Makes *out an empty buffer of that capacity, if as much is left for what is made of the file. */
+static bool take_memory(struct nk_buf *out, size_t size)
+{
+    nk_buf_deinit(out);
+    uint8_t *bytes = nk_alloc_try(size);
+    void *beside = nk_alloc_try(size + MEMORY_BESIDE);
+    bool enough = bytes != NULL && beside != NULL;
+    nk_free(beside);
+    if (!enough) {
+        nk_free(bytes);
+        return false;
+    }
+    out->data = bytes;
+    out->capacity = size;
+    return true;
+}
 
 enum nk_err source_read(const struct nk_fs *fs, const char *name, uint64_t bytes_max,
                         struct nk_buf *out)
@@ -22,13 +41,15 @@ enum nk_err source_read(const struct nk_fs *fs, const char *name, uint64_t bytes
     if (err == NK_OK && size > bytes_max) {
         err = NK_TOO_LARGE;
     }
+    if (err == NK_OK && !take_memory(out, (size_t)size)) {
+        err = NK_NO_SPACE;
+    }
     if (err == NK_OK) {
-        uint8_t *bytes = nk_buf_extend(out, (size_t)size);
-        err = nk_fs_pread(fs, file, 0, bytes, (size_t)size, &got);
+        err = nk_fs_pread(fs, file, 0, out->data, (size_t)size, &got);
         out->size = got;
     }
     nk_fs_close(fs, &file);
-    return err == NK_OK || err == NK_TOO_LARGE ? err : NK_IO;
+    return err == NK_OK || err == NK_TOO_LARGE || err == NK_NO_SPACE ? err : NK_IO;
 }
 
 uint64_t source_search_bytes(uint64_t file_size)

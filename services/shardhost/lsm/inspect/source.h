@@ -6,7 +6,7 @@
 
 #define INSPECT_TABLE_BYTES_MAX ((uint64_t)(4 * NK_GIB)) /* no table of ours is near it */
 
-/* The whole file in *out.  NK_NOT_FOUND, NK_TOO_LARGE, NK_IO. */
+/* The whole file in *out.  NK_NOT_FOUND, NK_TOO_LARGE, NK_NO_SPACE, NK_IO. */
 NK_MUST_CHECK enum nk_err source_read(const struct nk_fs *fs, const char *name, uint64_t bytes_max,
                                       struct nk_buf *out);
 
