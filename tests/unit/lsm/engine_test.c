@@ -119,3 +119,76 @@ Test(lsm_engine, the_budget_holds_while_all_are_written)
     }
     close_all();
 }
+
+#define WRITTEN 7 /* of all databases the first ones */
+#define HELD    3 /* of these, the one that may not be flushed */
+
+static size_t memory_of(const struct lsm_db *db)
+{
+    struct lsm_shape shape;
+    lsm_get_shape(db, &shape);
+    return shape.memtable_bytes;
+}
+
+static size_t memory_of_all(void)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < WRITTEN; i++) {
+        bytes += memory_of(databases[i]);
+    }
+    return bytes;
+}
+
+/* That nobody whom the engine may flush has more in memory, and somebody has less. */
+static void check_victim(const struct lsm_db *victim)
+{
+    size_t smaller = 0;
+    cr_assert_neq(victim, databases[HELD]);
+    for (size_t i = 0; i < WRITTEN; i++) {
+        cr_expect(memory_of(databases[i]) <= memory_of(victim) || i == HELD);
+        smaller += memory_of(databases[i]) < memory_of(victim);
+    }
+    cr_expect_gt(smaller, 0);
+}
+
+/* None is ever full: they are flushed only because all together take too much. */
+Test(lsm_engine, the_largest_memtable_makes_room)
+{
+    struct lsm_options options = rig_options();
+    options.memtable_bytes = 16 * NK_MIB;
+    options.write_buffer_total_bytes = 4 * NK_MIB;
+    options.l0_slowdown_files = 100;
+    open_all(&options);
+    lsm_hold_work(databases[HELD]);
+    struct nk_prng prng;
+    nk_prng_init(&prng, 5);
+    size_t flushes = 0;
+    size_t held_largest = 0;
+    struct lsm_shape shape;
+    while (flushes < 30) {
+        size_t i = (size_t)nk_prng_below(&prng, nk_prng_between(&prng, 1, WRITTEN));
+        if (i != HELD || memory_of(databases[HELD]) < NK_MIB) {
+            write_record(i, &prng);
+        }
+        size_t memory = memory_of_all();
+        struct lsm_db *db = lsm_engine_pick(engine, 0);
+        if (db == NULL) {
+            continue;
+        }
+        lsm_get_shape(db, &shape);
+        if (shape.immutable_count > 0) {
+            cr_expect_gt(memory, options.write_buffer_total_bytes / 4 * 3);
+            check_victim(db);
+            held_largest += memory_of(databases[HELD]) > memory_of(db);
+            flushes++;
+        }
+        for (bool more = true; more;) {
+            cr_assert_eq(lsm_work(db, SIZE_MAX, &more), NK_OK);
+        }
+        lsm_work_ended(db, 0);
+    }
+    cr_expect_gt(held_largest, 0);
+    lsm_get_shape(databases[HELD], &shape);
+    cr_expect_eq(shape.immutable_count, 0);
+    close_all();
+}
