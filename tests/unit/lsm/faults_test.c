@@ -5,6 +5,7 @@
 #include <criterion/new/assert.h>
 #include <stdio.h>
 
+#include "common/base/prng.h"
 #include "common/base/units.h"
 #include "tests/unit/lsm/rig.h"
 
@@ -184,4 +185,68 @@ Test(lsm_faults, the_disk_is_full_for_a_moment)
 Test(lsm_faults, the_power_goes_at_any_call)
 {
     run_all(SIM_FS_FAULT_POWER_CUT, false);
+}
+
+/* ---- What an open finds ---- */
+
+static uint64_t applied_of(struct rig *rig)
+{
+    struct lsm_version applied;
+    struct nk_bytes state;
+    lsm_applied(rig->db, &applied, &state);
+    return applied.index;
+}
+
+/* Twenty entries, of which the flush of the last ten fails at its n-th call; then the process dies.
+ * `fresh`: the flush writes a new manifest, otherwise it appends.  False: it did not fail. */
+static bool leave_half_done(struct rig *rig, uint64_t n, bool fresh)
+{
+    for (uint64_t entry = 1; entry <= 20; entry++) {
+        write_entry(rig, entry);
+        if (entry == 10) {
+            rig_flush(rig);
+        }
+        if (entry == 10 && fresh) {
+            rig_reopen(rig);
+        }
+    }
+    uint64_t faults = sim_fs_io_faults(rig->sim);
+    sim_fs_fail_at(rig->sim, n, NK_IO);
+    lsm_request_flush(rig->db);
+    (void)rig_work(rig, SIZE_MAX);
+    rig_close(rig);
+    sim_fs_kill(rig->sim);
+    return sim_fs_io_faults(rig->sim) > faults;
+}
+
+/* Its owner drops his log up to where an open says it is: no power loss may take it back. */
+Test(lsm_faults, what_an_open_finds_stays)
+{
+    size_t found[2] = {0}; /* of flushes that failed, how many an open found nevertheless */
+    for (uint64_t seed = 1; seed <= 32; seed++) {
+        bool fresh = seed % 2 == 0;
+        bool failed = true;
+        for (uint64_t n = 1; failed; n++) {
+            struct rig rig;
+            struct nk_prng prng;
+            struct lsm_options options = scenario_options();
+            nk_prng_init(&prng, seed);
+            rig_init(&rig, seed, &options);
+            rig_must_open(&rig);
+            failed = leave_half_done(&rig, n, fresh);
+            rig_must_open(&rig);
+            uint64_t applied = applied_of(&rig);
+            cr_assert(applied == 20 || (applied == 10 && failed));
+            found[fresh] += applied == 20 && failed;
+            rig_close(&rig);
+            sim_fs_crash(rig.sim, &prng);
+            rig_must_open(&rig);
+            cr_assert_geq(applied_of(&rig), applied, "seed %u call %u", (unsigned)seed,
+                          (unsigned)n);
+            check_contents(&rig, applied_of(&rig));
+            rig_deinit(&rig);
+        }
+    }
+    cr_expect_gt(found[false], 0);
+    cr_expect_gt(found[true], 0);
 }
