@@ -336,6 +336,100 @@ Test(lsm_compact, one_more_call_after_a_failure_does_nothing, .init = setup, .fi
     cr_expect_str_eq(rig_get(&rig, "a"), "value");
 }
 
+/* Until level 0 has enough for a compaction, which nobody begins. */
+static void flush_until_due(struct lsm_db *db, const char *key)
+{
+    for (size_t i = 0; i < TRIGGER; i++) {
+        struct lsm_record record = {
+            .key = nk_bytes_of_string(key),
+            .version = {1, ++last_index},
+        };
+        lsm_write(db, &record);
+        record.key = nk_bytes_of_string("z");
+        lsm_write(db, &record);
+        lsm_commit(db, record.version, 0, nk_bytes_of(NULL, 0));
+        lsm_request_flush(db);
+        bool more = true;
+        while (more) {
+            cr_assert_eq(lsm_engine_pick(rig.engine, rig.now_us), db);
+            cr_assert_eq(lsm_work(db, SIZE_MAX, &more), NK_OK);
+            lsm_work_ended(db, rig.now_us);
+        }
+        cr_assert_not(lsm_flush_pending(db));
+    }
+}
+
+Test(lsm_compact, two_databases_are_compacted_side_by_side, .init = setup, .fini = teardown)
+{
+    struct lsm_fault fault;
+    struct lsm_db *other;
+    bool more;
+    cr_assert_eq(lsm_open(rig.engine, "other", &other, &fault), NK_OK);
+    lsm_hold_work(rig.db); /* till both are due */
+    flush_until_due(other, "a");
+    lsm_hold_work(other);
+    lsm_resume_work(rig.db);
+    flush_until_due(rig.db, "a");
+    lsm_resume_work(other);
+    for (int i = 0; i < 2; i++) { /* both are begun, neither is over */
+        struct lsm_db *picked = lsm_engine_pick(rig.engine, rig.now_us);
+        cr_assert_not_null(picked, "%d", i);
+        cr_assert_eq(lsm_work(picked, 1, &more), NK_OK);
+        cr_expect(more, "%d", i);
+    }
+    struct lsm_shape shape;
+    lsm_get_shape(other, &shape);
+    cr_expect_eq(shape.levels[0].table_count, TRIGGER);
+    cr_expect_eq(level_tables(0), TRIGGER);
+    lsm_work_ended(rig.db, rig.now_us);
+    lsm_work_ended(other, rig.now_us);
+    cr_expect_eq(rig_work(&rig, SIZE_MAX), NK_OK);
+    cr_expect_eq(level_tables(0), 0);
+    while (lsm_engine_pick(rig.engine, rig.now_us) == other) {
+        cr_assert_eq(lsm_work(other, SIZE_MAX, &more), NK_OK);
+        lsm_work_ended(other, rig.now_us);
+    }
+    lsm_get_shape(other, &shape);
+    cr_expect_eq(shape.levels[0].table_count, 0);
+    lsm_close(&other);
+}
+
+static void put_many_random(void)
+{
+    struct nk_prng prng;
+    nk_prng_init(&prng, 1);
+    for (size_t i = 0; i < 300; i++) {
+        char key[16];
+        char value[200] = {0};
+        (void)snprintf(key, sizeof key, "key-%03zu", i);
+        for (size_t at = 0; at < sizeof value - 1; at++) {
+            value[at] = (char)nk_prng_between(&prng, 33, 126);
+        }
+        put(key, value);
+    }
+}
+
+Test(lsm_compact, two_workers_do_the_parts_of_a_large_one, .init = setup, .fini = teardown)
+{
+    put_many_random();
+    do {
+        flush_wide();
+    } while (level_tables(0) > 0);
+    cr_assert_gt(level_tables(6), 10);
+    flush_until_due(rig.db, "a");
+    bool more;
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(lsm_engine_pick(rig.engine, rig.now_us), rig.db, "%d", i);
+        cr_assert_eq(lsm_work(rig.db, 1, &more), NK_OK);
+        cr_expect(more, "%d", i);
+    }
+    lsm_work_ended(rig.db, rig.now_us);
+    lsm_work_ended(rig.db, rig.now_us);
+    cr_expect_eq(rig_work(&rig, SIZE_MAX), NK_OK);
+    cr_expect_eq(level_tables(0), 0);
+    cr_expect_eq(records(), 302);
+}
+
 Test(lsm_compact, the_rate_limit_holds_compaction_back_and_not_flushes)
 {
     struct lsm_options options = rig_options();
