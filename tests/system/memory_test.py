@@ -30,6 +30,7 @@ KEYS = 2000
 VALUE_BYTES = 512
 GROWTH_BYTES_MAX = 12 << 20
 AT_ONCE = 200  # connections that are open at the same time
+FILLING_ROUNDS = 3  # of them, before memory is measured
 
 FLAGS = ("--total-shards", "8", "--set", "limits.idempotency_max_per_shard=100",
          "--set", "lsm.memtable_bytes=256KiB", "--set", "lsm.write_buffer_total_bytes=2MiB",
@@ -122,10 +123,12 @@ class Memory(unittest.TestCase):
         self.expect_flat(before, self.measure(resident_bytes))
 
     def test_abandoned_connections_leave_nothing(self):
-        """A second round costs no more than the first: that one only fills what the allocator keeps
-        for each thread of gRPC's."""
-        self.abandon(CONNECTIONS)
-        self.wait_closed()
+        """After the first rounds another one costs nothing.  They fill what the allocator keeps for
+        each thread of gRPC's; which of them gets a connection is chance, so one round is not enough
+        (34 to 50 MiB from one to the next was seen, and then never more than 50)."""
+        for _ in range(FILLING_ROUNDS):
+            self.abandon(CONNECTIONS)
+            self.wait_closed()
         before = self.measure(resident_bytes)
         self.abandon(CONNECTIONS)
         self.wait_closed()
