@@ -1,8 +1,6 @@
-"""A reader of table files in another language, made from services/shardhost/lsm/FORMAT.md alone.
-
-    python3 sst_reader.py FILE...     lists every record, in order
-
-What is damaged is refused (Damaged, with file and offset).  LZ4 and zstd are their libraries'."""
+"""A reader of table files in another language, made from services/shardhost/lsm/FORMAT.md alone:
+`python3 sst_reader.py FILE...` lists every record, in order.  What is damaged is refused (Damaged,
+with file and offset).  LZ4 and zstd are their libraries'."""
 
 import ctypes
 import pathlib

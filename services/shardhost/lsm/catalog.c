@@ -5,6 +5,7 @@
 #include "services/shardhost/lsm/names.h"
 
 #define KEYS_CHUNK_BYTES 4096
+#define EDIT_ADD_1       3 /* an ADD of version 1: without a digest */
 
 void lsm_catalog_init(struct lsm_catalog *catalog)
 {
@@ -142,7 +143,7 @@ enum nk_err lsm_edit_next(struct nk_reader *payload, struct lsm_edit *out_edit)
     case LSM_EDIT_NUMBER_NEXT:
         out_edit->number_next = nk_read_varint(payload);
         break;
-    case LSM_EDIT_ADD_1:
+    case EDIT_ADD_1:
     case LSM_EDIT_ADD:
         out_edit->level = nk_read_varint(payload);
         read_meta(payload, kind == LSM_EDIT_ADD, &out_edit->meta);
@@ -263,8 +264,6 @@ static bool apply(struct lsm_catalog *catalog, const struct lsm_edit *edit)
         return apply_add(catalog, edit->level, &edit->meta);
     case LSM_EDIT_REMOVE:
         return apply_remove(catalog, edit->level, edit->meta.number);
-    case LSM_EDIT_ADD_1:
-        break; /* lsm_edit_next makes it an ADD */
     }
     return false;
 }

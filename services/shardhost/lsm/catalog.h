@@ -42,9 +42,8 @@ bool lsm_catalog_has(const struct lsm_catalog *catalog, uint64_t number);
 enum lsm_edit_kind {
     LSM_EDIT_POSITION = 1,
     LSM_EDIT_NUMBER_NEXT = 2,
-    LSM_EDIT_ADD_1 = 3, /* as version 1 wrote it; read as an ADD whose digest is 0 */
     LSM_EDIT_REMOVE = 4,
-    LSM_EDIT_ADD = 5,
+    LSM_EDIT_ADD = 5, /* version 1 wrote 3: read as an ADD whose digest is 0 */
 };
 
 /* One field of a record as it was written, not compared with any catalog yet. */

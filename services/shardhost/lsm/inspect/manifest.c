@@ -99,8 +99,6 @@ static void write_edit(struct report *report, const struct lsm_edit *edit)
         report_hex(report, "digest", edit->meta.digest);
         report_meta(report, &edit->meta, true);
         break;
-    case LSM_EDIT_ADD_1: /* was read as an ADD */
-        return;
     case LSM_EDIT_REMOVE:
         report_begin(report, "edit remove");
         report_number(report, "level", edit->level);
