@@ -17,6 +17,7 @@
 #include "services/shardhost/lsm/db.h"
 
 #define FULL           1000 /* pressure at which nobody writes */
+#define SOFT           970  /* what is left to merge alone does not go beyond it */
 #define SMOOTH_US      NK_US_PER_SEC
 #define SAMPLE_US      (200 * NK_US_PER_MS)
 #define RATE_UNKNOWN   (16 * NK_MIB) /* before anything was measured */
@@ -109,8 +110,11 @@ static int64_t pressure_between(uint64_t tables, uint64_t from, uint64_t to)
 
 /* While a compaction of n tables runs about n more come, so that when it ends there are twice as
  * many as what is left to merge.  Therefore writers slow down from three quarters of the slowdown
- * mark on, counted in tables left to merge, and would stand at half the stop mark; and besides, in
- * all tables that there are, at the last two before the stop mark. */
+ * mark on, counted in tables left to merge, and nearly stand at half the stop mark; and besides, in
+ * all tables that there are, at the last two before the stop mark.
+ *
+ * Only the latter makes them stand.  A merge of level 0 may have to wait for one below it, for a
+ * second, and to stop for that time, with half the tables that there may be, would be a cliff. */
 static int64_t level_pressure(const struct lsm_db *db, uint64_t merged)
 {
     const struct lsm_options *options = &db->engine->options;
@@ -120,6 +124,7 @@ static int64_t level_pressure(const struct lsm_db *db, uint64_t merged)
     uint64_t left = tables - nk_min_u64(merged, tables);
     uint64_t from = slowdown / 4 * 3;
     int64_t soft = pressure_between(left, from, nk_max_u64(stop / 2, from + 1000));
+    soft = soft < SOFT ? soft : SOFT;
     int64_t hard = pressure_between(tables, stop - nk_min_u64(stop - slowdown, 2000), stop);
     return soft > hard ? soft : hard;
 }
