@@ -17,6 +17,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "common/base/alloc.h"
 #include "common/base/assert.h"
@@ -26,6 +28,8 @@
 
 #include "bell.h"
 #include "fs_posix.h"
+
+#define BACKGROUND_NICE 10 /* a tenth of the share of others, while these want to run */
 
 struct lane {
     struct env_posix_worker *worker;
@@ -283,10 +287,26 @@ static void lane_stop(struct lane *lane)
     nk_free(lane->threads);
 }
 
+/* Nobody waits for background work, and it can take a processor for long: whoever else wants to run
+ * goes first.  On Linux a thread has a nice value of its own; whoever may not read or raise it runs
+ * as the others do. */
+static void yield_to_others(void)
+{
+    id_t thread = (id_t)gettid();
+    errno = 0;
+    int nice_now = getpriority(PRIO_PROCESS, thread);
+    if (errno == 0) {
+        (void)setpriority(PRIO_PROCESS, thread, nice_now + BACKGROUND_NICE); /* 19 at most */
+    }
+}
+
 static void *lane_main(void *argument)
 {
     struct lane *lane = argument;
     struct env_posix_worker *worker = lane->worker;
+    if (lane == &worker->lanes[NK_LANE_BACKGROUND]) {
+        yield_to_others();
+    }
     for (;;) {
         struct nk_job *job = lane_take(lane);
         if (job == NULL) {
