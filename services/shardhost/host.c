@@ -391,9 +391,6 @@ static void work_done(struct nk_job *job)
     if (err == NK_NO_SPACE) {
         host_shard_space(shard, false);
         shard->wait_for_space = true;
-    } else if (err == NK_IO) {
-        const struct lsm_fault *fault = lsm_last_fault(shard->db);
-        host_fail(host, NK_IO, "background work of a shard failed", fault->file, fault->offset);
     } else if (err != NK_OK) {
         shard_fence(shard, err, "flushing or compacting");
     } else {
