@@ -6,6 +6,7 @@
  * itself and reads what it misses. */
 
 #include "common/base/codec.h"
+#include "common/base/units.h"
 #include "services/shardhost/kv/kv.h"
 
 #include "command.h"
@@ -14,8 +15,12 @@
 #include "state.h"
 
 #define NAME_SIZE_BYTES ((size_t)2)
+#define QUEUE_AHEAD     ((uint64_t)512) /* of what is applied: rounds mostly have less */
+#define QUEUE_STEP      16
 
 static_assert(1 + NK_KEY_BYTES_MAX <= UINT16_MAX, "the size of a name fits");
+static_assert(QUEUE_STEP * (NK_IDEMPOTENCY_KEY_BYTES_MAX + 64) < 4 * NK_KIB,
+              "a block has more entries of the queue");
 
 /* Notes the record if memory does not tell what it says.  A fault is left to those who read it. */
 static enum nk_err look(struct kv *kv, const struct kv_key *key, struct lsm_entry *out_entry,
@@ -29,11 +34,21 @@ static enum nk_err look(struct kv *kv, const struct kv_key *key, struct lsm_entr
     return err;
 }
 
-/* The sessions that may leave for a new one.  They lie side by side, so that memory mostly has all
- * of them if it has the first and the last. */
+static bool look_at_place(struct kv *kv, uint64_t place, struct nk_buf *out_cold)
+{
+    struct kv_key key;
+    struct lsm_entry entry;
+    kv_session_queue_key(&key, place);
+    enum nk_err err = look(kv, &key, &entry, out_cold);
+    return err == NK_OK || err == NK_NOT_FOUND;
+}
+
+/* The sessions that may leave for a new one, and for those that are proposed and not applied yet.
+ * They lie side by side, so that memory has what is between two places near to each other, mostly
+ * if it has these. */
 static void look_at_queue(struct kv *kv, const struct kv_stamp *stamp, struct nk_buf *out_cold)
 {
-    const struct kv_queue *queue = &kv->queue;
+    struct kv_queue *queue = &kv->queue;
     uint64_t first = queue->first;
     if (queue->head_known) {
         if (queue->head_expire_at_ms > stamp->now_ms &&
@@ -42,17 +57,22 @@ static void look_at_queue(struct kv *kv, const struct kv_stamp *stamp, struct nk
         }
         first++;
     }
-    uint64_t limit = nk_min_u64(queue->next, queue->first + KV_SESSION_DROPS_MAX);
+    uint64_t limit = nk_min_u64(queue->next, first + QUEUE_AHEAD);
     if (first >= limit) {
         return;
     }
-    struct kv_key key;
-    struct lsm_entry entry;
-    kv_session_queue_key(&key, first);
-    (void)look(kv, &key, &entry, out_cold);
-    if (limit - 1 > first) {
-        kv_session_queue_key(&key, limit - 1);
-        (void)look(kv, &key, &entry, out_cold);
+    (void)look_at_place(kv, first, out_cold);
+    bool all = true;
+    uint64_t place = nk_max_u64(first + 1, queue->seen);
+    for (; place < limit; place += QUEUE_STEP) {
+        all = look_at_place(kv, place, out_cold) && all;
+        if (all) {
+            queue->seen = place + QUEUE_STEP;
+        }
+    }
+    uint64_t last = queue->next - 1;
+    if (last < limit && last > first && last + QUEUE_STEP != place) {
+        (void)look_at_place(kv, last, out_cold);
     }
 }
 

@@ -19,6 +19,8 @@ struct kv_queue {
     uint64_t head_expire_at_ms;
     uint8_t head_key[NK_IDEMPOTENCY_KEY_BYTES_MAX];
     size_t head_key_size;
+
+    uint64_t seen; /* foresee.c has found what is before in memory; not part of the image */
 };
 
 struct kv {

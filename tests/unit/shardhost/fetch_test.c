@@ -113,9 +113,7 @@ static Norikv__V1__Version version_of(struct hosting *hosting, uint64_t put)
 static const struct write once = {PUT, "cold", "1", .idempotency_key = "once"};
 static const struct write removal = {DELETE, "cold", .idempotency_key = NULL};
 
-/* A shard that has "cold", and the session of its put, in tables only, with nothing of them in
- * memory; it leads and has applied its log. */
-static void open_cold(struct hosting *hosting)
+static void open_counted(struct hosting *hosting)
 {
     hosting_open(hosting);
     memset(&disk, 0, sizeof disk);
@@ -125,6 +123,22 @@ static void open_cold(struct hosting *hosting)
     disk.ops.open = counting_open;
     disk.ops.pread = counting_pread;
     hosting->stage.env.fs.ops = &disk.ops;
+}
+
+/* Nothing of the tables is in memory then; the shard leads and has applied its log. */
+static void restart_cold(struct hosting *hosting)
+{
+    hosting_restart(hosting);
+    (void)hosting_send_get(hosting, "none", "");
+    hosting_settle(hosting);
+    disk.by_loop = 0;
+    disk.by_workers = 0;
+}
+
+/* A shard that has "cold", and the session of its put, in tables only. */
+static void open_cold(struct hosting *hosting)
+{
+    open_counted(hosting);
     hosting->stage.config.limits.idempotency_max_per_shard = 2;
     uint64_t put = send_write(hosting, &once);
     hosting_settle(hosting);
@@ -137,11 +151,7 @@ static void open_cold(struct hosting *hosting)
         (void)hosting_send_put(hosting, key, value);
         hosting_settle(hosting);
     }
-    hosting_restart(hosting);
-    (void)hosting_send_get(hosting, "none", "");
-    hosting_settle(hosting);
-    disk.by_loop = 0;
-    disk.by_workers = 0;
+    restart_cold(hosting);
 }
 
 static void expect_cold(struct hosting *hosting, const char *value)
@@ -396,5 +406,72 @@ Test(shardhost_fetch, a_write_that_was_held_is_fetched_for_afterwards)
     cr_expect_eq(hosting_err(&hosting, write), NK_OK);
     cr_expect_eq(disk.by_loop, 0);
     expect_cold(&hosting, "");
+    hosting_close(&hosting);
+}
+
+static uint64_t send_named(struct hosting *hosting, const char *name, size_t number)
+{
+    char key[24];
+    (void)snprintf(key, sizeof key, "%s%zu", name, number);
+    const struct write write = {PUT, key, "1", .idempotency_key = key};
+    return send_write(hosting, &write);
+}
+
+/* Each of them makes an old session leave, and together they go through several blocks of those. */
+Test(shardhost_fetch, a_burst_of_idempotency_keys_is_foreseen)
+{
+    struct hosting hosting;
+    open_counted(&hosting);
+    hosting.stage.config.limits.idempotency_max_per_shard = 1000;
+    for (size_t i = 0; i < 1000; i++) {
+        (void)send_named(&hosting, "old", i);
+        if (i % 20 == 0) {
+            hosting_settle(&hosting);
+        }
+    }
+    static char value[4000];
+    memset(value, 'v', sizeof value - 1);
+    for (size_t i = 0; i < 100; i++) {
+        (void)hosting_send_put(&hosting, "k", value);
+        hosting_settle(&hosting);
+    }
+    restart_cold(&hosting);
+    for (size_t burst = 0; burst < 3; burst++) {
+        uint64_t writes[300];
+        for (size_t i = 0; i < NK_COUNT_OF(writes); i++) {
+            writes[i] = send_named(&hosting, "new", burst * 1000 + i);
+        }
+        hosting_settle(&hosting);
+        for (size_t i = 0; i < NK_COUNT_OF(writes); i++) {
+            cr_expect_eq(hosting_err(&hosting, writes[i]), NK_OK);
+        }
+        cr_expect_eq(disk.by_loop, 0, "burst %zu: %zu", burst, disk.by_loop);
+        cr_expect_gt(disk.by_workers, 0);
+    }
+    hosting_close(&hosting);
+}
+
+Test(shardhost_fetch, a_table_that_a_compaction_cannot_read_fences_its_shard)
+{
+    struct hosting hosting;
+    open_counted(&hosting);
+    static char value[4000];
+    memset(value, 'v', sizeof value - 1);
+    disk.failure = NK_IO; /* nothing but a compaction reads here */
+    enum nk_err err = NK_OK;
+    for (size_t i = 0; i < 40 && err == NK_OK; i++) {
+        uint64_t put = hosting_send_put(&hosting, "k", value);
+        hosting_settle(&hosting);
+        err = hosting_err(&hosting, put);
+    }
+    cr_expect_eq(err, NK_FENCED);
+    char memory[256];
+    struct nk_text reason;
+    nk_text_init(&reason, memory, sizeof memory);
+    cr_expect_eq(ops->fault(hosting.role, &reason), NK_OK, "%s", memory);
+    hosting.shard = HOSTING_SHARD + 1;
+    uint64_t put = hosting_send_put(&hosting, "k", value);
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, put), NK_OK);
     hosting_close(&hosting);
 }
