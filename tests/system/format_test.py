@@ -4,6 +4,7 @@ what the engine reads, of the golden tables and of those that nodes have just wr
 import contextlib
 import os
 import pathlib
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -61,7 +62,10 @@ class Tables(unittest.TestCase):
     def check(self, path):
         """The number of records."""
         expected = records_of(inspect("sst", "--values", str(path)))
-        self.assertEqual([told(record) for record in sst_reader.Table(path).records()], expected)
+        table = sst_reader.Table(path)
+        self.assertEqual([told(record) for record in table.records()], expected)
+        properties = table.block(*table.properties)  # the first one is the number of records
+        self.assertEqual(properties[:10], struct.pack("<BBQ", 1, 8, len(expected)))
         return len(expected)
 
     def test_golden_tables(self):

@@ -35,9 +35,9 @@ def varint(data, at):
 class Table:
     def __init__(self, path):
         self.path, self.data = path, pathlib.Path(path).read_bytes()
-        self.limit = len(self.data) - FOOTER
         foot = self.data[-FOOTER:].rjust(FOOTER)
         version, crc, magic = struct.unpack("<II8s", foot[60:])
+        self.limit = len(self.data) - FOOTER + (4 if version == 1 else 0)
         foot = foot[4 if version == 1 else 0:64]  # without or with a digest
         *handles, size = struct.unpack("<7Q", foot[:56])
         self.check(magic == b"NKtable1" and crc == crc32c(foot), self.limit, "footer")
