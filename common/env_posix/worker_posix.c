@@ -15,9 +15,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -30,6 +32,9 @@
 #include "fs_posix.h"
 
 #define BACKGROUND_NICE 10 /* a tenth of the share of others, while these want to run */
+#define NICE_MAX        19
+#define SLICE_SHORT_NS  UINT64_C(100000) /* the least and the most that Linux gives */
+#define SLICE_LONG_NS   UINT64_C(100000000)
 
 struct lane {
     struct env_posix_worker *worker;
@@ -287,26 +292,44 @@ static void lane_stop(struct lane *lane)
     nk_free(lane->threads);
 }
 
-/* Nobody waits for background work, and it can take a processor for long: whoever else wants to run
- * goes first.  On Linux a thread has a nice value of its own; whoever may not read or raise it runs
- * as the others do. */
-static void yield_to_others(void)
+/* struct sched_attr of the kernel, version 0; the C library does not have it. */
+struct schedule {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice_ns;
+    uint64_t deadline_ns;
+    uint64_t period_ns;
+};
+
+/* Nobody waits for background work, and it can take a processor for long; a read is short, and a
+ * client waits.  So the former has little weight and long slices, the others have short ones: whose
+ * slice is shorter goes first when it wakes up (Linux 6.12; before, a slice asked for is ignored).
+ * What the kernel refuses is left as it is: then all are served alike. */
+static void schedule(enum nk_lane lane)
 {
-    id_t thread = (id_t)gettid();
+    struct schedule schedule = {.size = sizeof schedule, .policy = SCHED_OTHER};
     errno = 0;
-    int nice_now = getpriority(PRIO_PROCESS, thread);
-    if (errno == 0) {
-        (void)setpriority(PRIO_PROCESS, thread, nice_now + BACKGROUND_NICE); /* 19 at most */
+    schedule.nice = getpriority(PRIO_PROCESS, 0); /* on Linux: of this thread */
+    if (errno != 0) {
+        return;
     }
+    schedule.slice_ns = SLICE_SHORT_NS;
+    if (lane == NK_LANE_BACKGROUND) {
+        schedule.nice += BACKGROUND_NICE;
+        schedule.nice = schedule.nice < NICE_MAX ? schedule.nice : NICE_MAX;
+        schedule.slice_ns = SLICE_LONG_NS;
+    }
+    (void)syscall(SYS_sched_setattr, 0, &schedule, 0);
 }
 
 static void *lane_main(void *argument)
 {
     struct lane *lane = argument;
     struct env_posix_worker *worker = lane->worker;
-    if (lane == &worker->lanes[NK_LANE_BACKGROUND]) {
-        yield_to_others();
-    }
+    schedule((enum nk_lane)(lane - worker->lanes));
     for (;;) {
         struct nk_job *job = lane_take(lane);
         if (job == NULL) {

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/limits.h"
@@ -51,6 +52,7 @@ struct task {
     struct nk_job job;
     pthread_t ran_on;
     pthread_t done_on;
+    int ran_nice;
     int wait_fd; /* >= 0: run() reads a byte from it first */
     size_t *order;
     size_t ran_as; /* its place in `order` */
@@ -65,6 +67,7 @@ static void task_run(struct nk_job *job)
         return;
     }
     task->ran_on = pthread_self();
+    task->ran_nice = getpriority(PRIO_PROCESS, (id_t)gettid());
     if (task->order != NULL) {
         task->ran_as = (*task->order)++;
     }
@@ -97,6 +100,21 @@ Test(env_posix_worker, a_job_runs_elsewhere_and_is_done_on_the_loop)
     }
     env_posix_worker_close(&rig.posix);
     cr_expect_null(rig.posix);
+    env_posix_worker_close(&rig.posix);
+}
+
+Test(env_posix_worker, background_work_lets_others_go_first)
+{
+    struct rig rig;
+    rig_open(&rig);
+    int own = getpriority(PRIO_PROCESS, (id_t)gettid());
+    for (enum nk_lane lane = NK_LANE_LOG; lane < NK_LANE_COUNT; lane++) {
+        struct task task = task_of(-1, NULL);
+        cr_assert_eq(nk_worker_submit(&rig.worker, lane, &task.job), NK_OK);
+        rig_wait(&rig, 1);
+        int expected = lane != NK_LANE_BACKGROUND ? own : own < 9 ? own + 10 : 19;
+        cr_expect_eq(task.ran_nice, expected, "lane %d: %d", (int)lane, task.ran_nice);
+    }
     env_posix_worker_close(&rig.posix);
 }
 
