@@ -1,6 +1,7 @@
 /* One byte of one file is not what was written: whatever is asked is answered rightly, or with
- * NK_CORRUPT (NK_FORMAT_TOO_NEW, where the byte is a version).  NK_FLIPS=N tries N bytes of large
- * files instead of the usual few; the CTest unit.lsm.flips does so with 100,000. */
+ * NK_CORRUPT (NK_FORMAT_TOO_NEW, where the byte is a version), which names the file and where in it
+ * the block or record begins that has the byte.  NK_FLIPS=N tries N bytes of large files instead of
+ * the usual few; the CTest unit.lsm.flips does so with 100,000. */
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -9,6 +10,9 @@
 
 #include "common/base/prng.h"
 #include "common/base/units.h"
+#include "services/shardhost/lsm/compress.h"
+#include "services/shardhost/lsm/manifest.h"
+#include "services/shardhost/lsm/table_format.h"
 #include "tests/unit/lsm/rig.h"
 
 TestSuite(lsm_flip, .timeout = 86400);
@@ -19,6 +23,7 @@ TestSuite(lsm_flip, .timeout = 86400);
 struct file {
     char name[64];
     struct nk_buf bytes;
+    struct nk_buf places; /* uint64_t, in any order: where its parts begin */
 };
 
 /* A database as it lies on disk. */
@@ -70,6 +75,73 @@ static void write_entry(struct rig *rig, uint64_t entry)
     rig_commit(rig, entry);
 }
 
+/* ---- Where the parts of a file begin ---- */
+
+static void note_place(struct file *file, uint64_t offset)
+{
+    nk_buf_append(&file->places, nk_bytes_of(&offset, sizeof offset));
+}
+
+/* Of an index, with what it leads to: `height` is 0 for a data block. */
+static void note_blocks(struct file *file, struct lsm_handle handle, unsigned height)
+{
+    note_place(file, handle.offset);
+    if (height == 0) {
+        return;
+    }
+    struct nk_bytes stored = nk_bytes_of(file->bytes.data + handle.offset, (size_t)handle.size);
+    uint8_t way = 0;
+    uint32_t raw_size = 0;
+    struct nk_buf raw = {0};
+    cr_assert(lsm_trailer_decode(stored.data, stored.size, handle.offset, &way, &raw_size));
+    cr_assert_eq(lsm_decompress(way, stored, nk_buf_extend(&raw, raw_size), raw_size), NK_OK);
+    struct lsm_block_cursor at;
+    cr_assert_eq(lsm_block_open(&at, nk_buf_bytes(&raw)), NK_OK);
+    while (lsm_block_next(&at) == NK_OK) {
+        struct lsm_handle lower;
+        cr_assert(lsm_handle_decode(at.value, file->bytes.size - LSM_FOOTER_BYTES, &lower));
+        note_blocks(file, lower, height - 1);
+    }
+    nk_buf_deinit(&raw);
+}
+
+static void note_table(struct file *file)
+{
+    uint64_t footer_at = file->bytes.size - LSM_FOOTER_BYTES;
+    struct lsm_footer footer;
+    cr_assert_eq(lsm_footer_decode(file->bytes.data + footer_at, file->bytes.size, &footer), NK_OK);
+    note_blocks(file, footer.index, 2);
+    note_place(file, footer.filter.offset);
+    note_place(file, footer.properties.offset);
+    note_place(file, footer_at);
+}
+
+static void note_manifest(struct file *file)
+{
+    struct nk_bytes payload;
+    note_place(file, 0);
+    for (uint64_t offset = LSM_RECORDS_AT;
+         lsm_record_decode(nk_buf_bytes(&file->bytes), offset, &payload);
+         offset += LSM_RECORD_HEAD_BYTES + payload.size) {
+        note_place(file, offset);
+    }
+}
+
+/* Of the part that the byte at `offset` is in. */
+static uint64_t place_of(const struct file *file, uint64_t offset)
+{
+    const uint64_t *places = (const void *)file->places.data;
+    uint64_t nearest = 0;
+    for (size_t i = 0; i < file->places.size / sizeof *places; i++) {
+        if (places[i] <= offset) {
+            nearest = nk_max_u64(nearest, places[i]);
+        }
+    }
+    return nearest;
+}
+
+/* ---- The picture ---- */
+
 static void take_picture(unsigned keys, uint64_t entries, uint64_t entries_per_flush,
                          enum lsm_compression compression)
 {
@@ -101,6 +173,11 @@ static void take_picture(unsigned keys, uint64_t entries, uint64_t entries_per_f
         struct file *file = &picture.files[picture.file_count++];
         (void)snprintf(file->name, sizeof file->name, RIG_DIRECTORY "/%s", name);
         sim_fs_read(rig.sim, file->name, &file->bytes);
+        if (strcmp(name, "manifest") == 0) {
+            note_manifest(file);
+        } else {
+            note_table(file);
+        }
     }
     nk_buf_deinit(&names);
     rig_deinit(&rig);
@@ -110,6 +187,7 @@ static void drop_picture(void)
 {
     for (size_t i = 0; i < picture.file_count; i++) {
         nk_buf_deinit(&picture.files[i].bytes);
+        nk_buf_deinit(&picture.files[i].places);
     }
     memset(&picture, 0, sizeof picture);
 }
@@ -205,6 +283,13 @@ static void check_walk(struct rig *rig, uint64_t entries, bool forward)
     lsm_view_release(&view);
 }
 
+static void check_fault(const struct lsm_fault *fault, const struct file *flipped, uint64_t offset)
+{
+    cr_assert_str_eq(fault->file, flipped->name);
+    cr_assert_eq(fault->offset, place_of(flipped, offset), "%s %zu: told %zu", flipped->name,
+                 (size_t)offset, (size_t)fault->offset);
+}
+
 /* Returns whether anything was told. */
 static bool try_flip(const struct file *flipped, uint64_t offset, uint8_t mask, unsigned stride)
 {
@@ -218,7 +303,7 @@ static bool try_flip(const struct file *flipped, uint64_t offset, uint8_t mask, 
     enum nk_err err = rig_open(&rig, &fault);
     if (err != NK_OK) {
         cr_assert(is_damage(err), "%s", nk_err_name(err));
-        cr_assert_str_eq(fault.file, flipped->name);
+        check_fault(&fault, flipped, offset);
         rig_deinit(&rig);
         return true;
     }
@@ -240,7 +325,7 @@ static bool try_flip(const struct file *flipped, uint64_t offset, uint8_t mask, 
     const struct lsm_fault *told = lsm_last_fault(rig.db);
     bool any = told->err != NK_OK;
     if (any) {
-        cr_assert_str_eq(told->file, flipped->name);
+        check_fault(told, flipped, offset);
     }
     rig_deinit(&rig);
     return any;
