@@ -4,6 +4,7 @@
 
 #include "common/base/prng.h"
 #include "common/base/units.h"
+#include "services/shardhost/lsm/key.h"
 #include "services/shardhost/lsm/names.h"
 #include "tests/unit/lsm/rig.h"
 
@@ -235,6 +236,42 @@ Test(lsm_compact, tables_are_closed_at_their_size)
     uint64_t bytes = shape.levels[6].bytes / shape.levels[6].table_count;
     cr_expect_gt(bytes, options.table_bytes * 8 / 10);
     cr_expect_lt(bytes, options.table_bytes * 12 / 10);
+    rig_deinit(&rig);
+}
+
+/* Long keys that hardly differ make much index of little data, and a top index is one block. */
+Test(lsm_compact, tables_are_closed_when_their_index_is_full)
+{
+    enum { RECORDS = 66000 };
+    static uint8_t key[LSM_KEY_BYTES_MAX];
+    static uint8_t value[3100]; /* so that a data block has one record */
+    struct lsm_options options = rig_options();
+    options.table_bytes = NK_GIB;
+    options.filter_bits_per_key = 0;
+    options.memtable_bytes = 128 * NK_MIB;
+    options.write_buffer_total_bytes = 256 * NK_MIB;
+    rig_init(&rig, 1, &options);
+    rig_must_open(&rig);
+    for (uint64_t i = 0; i < RECORDS; i++) {
+        uint64_t round = i / (RECORDS / TRIGGER);
+        uint64_t number = i % (RECORDS / TRIGGER) * TRIGGER + round;
+        for (size_t at = 0; at < 4; at++) {
+            key[at] = (uint8_t)(number >> (24 - 8 * at));
+        }
+        struct lsm_record record = {
+            .key = nk_bytes_of(key, sizeof key),
+            .value = nk_bytes_of(value, sizeof value),
+            .version = {1, i + 1},
+        };
+        lsm_write(rig.db, &record);
+        lsm_commit(rig.db, record.version, 0, nk_bytes_of(NULL, 0));
+        if ((i + 1) % (RECORDS / TRIGGER) == 0) {
+            rig_flush(&rig);
+        }
+    }
+    cr_expect_eq(level_tables(0), 0);
+    cr_expect_eq(level_tables(6), 2);
+    cr_expect_eq(records(), RECORDS);
     rig_deinit(&rig);
 }
 
