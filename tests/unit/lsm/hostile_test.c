@@ -6,6 +6,7 @@
 #include "common/base/crc32c.h"
 #include "services/shardhost/lsm/manifest.h"
 #include "services/shardhost/lsm/names.h"
+#include "services/shardhost/lsm/table_format.h"
 #include "tests/unit/lsm/rig.h"
 
 TestSuite(lsm_hostile, .timeout = 20);
@@ -169,6 +170,42 @@ Test(lsm_hostile, tables_are_exchanged)
     cr_expect_str_eq(lsm_last_fault(rig.db)->what, "another table's file");
     nk_buf_deinit(&files[0]);
     nk_buf_deinit(&files[1]);
+    rig_deinit(&rig);
+}
+
+/* Makes a file of version 1 of the same size, which holds the same: its footer has no digest. */
+static void make_version_1(struct nk_buf *file)
+{
+    uint8_t *footer = file->data + file->size - LSM_FOOTER_BYTES;
+    struct lsm_footer decoded;
+    memmove(footer + 4, footer, 56);
+    nk_put_u32(footer + 60, 1);
+    nk_put_u32(footer + 64, nk_crc32c(nk_bytes_of(footer + 4, 60)));
+    cr_assert_eq(lsm_footer_decode(footer, file->size, &decoded), NK_OK);
+    cr_assert_eq(decoded.version, 1);
+}
+
+/* The manifest knows the digest of its table: a file that cannot tell its own is another one. */
+Test(lsm_hostile, a_table_of_version_1_is_in_the_place_of_a_later_one)
+{
+    struct rig rig;
+    struct lsm_options options = rig_options();
+    rig_init(&rig, 1, &options);
+    rig_must_open(&rig);
+    rig_put(&rig, 1, "key", "value");
+    rig_flush(&rig);
+    rig_close(&rig);
+    struct nk_buf file = {0};
+    sim_fs_read(rig.sim, RIG_DIRECTORY "/0000000001.sst", &file);
+    make_version_1(&file);
+    sim_fs_put(rig.sim, RIG_DIRECTORY "/0000000001.sst", nk_buf_bytes(&file));
+    rig_must_open(&rig);
+    struct lsm_entry entry;
+    cr_expect_eq(lsm_get(rig.db, nk_bytes_of_string("key"), LSM_DISK, &entry, NULL), NK_CORRUPT);
+    const struct lsm_fault *fault = lsm_last_fault(rig.db);
+    cr_expect_str_eq(fault->file, RIG_DIRECTORY "/0000000001.sst");
+    cr_expect_str_eq(fault->what, "another table's file");
+    nk_buf_deinit(&file);
     rig_deinit(&rig);
 }
 
