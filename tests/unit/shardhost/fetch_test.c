@@ -475,3 +475,26 @@ Test(shardhost_fetch, a_table_that_a_compaction_cannot_read_fences_its_shard)
     cr_expect_eq(hosting_err(&hosting, put), NK_OK);
     hosting_close(&hosting);
 }
+
+/* What was fetched may be given up while the write is held; then its apply reads again. */
+Test(shardhost_fetch, a_write_that_was_held_is_not_fetched_for_again)
+{
+    struct hosting hosting;
+    open_cold(&hosting);
+    hosting.stage.config.lsm.block_cache_bytes = 0;
+    hosting.stage.config.lsm.memtable_bytes = 64 * NK_MIB; /* nothing is flushed or compacted */
+    hosting.stage.config.raft.segment_bytes = 64 * NK_MIB;
+    restart_cold(&hosting);
+    lead_others(&hosting);
+    uint64_t write = send_write(&hosting, &removal);
+    fill_round(&hosting);
+    cr_assert_eq(stage_run_jobs(&hosting.stage), 1);
+    size_t reads = disk.by_workers;
+    cr_expect_gt(reads, 0);
+    hosting_settle(&hosting);
+    cr_expect_eq(hosting_err(&hosting, write), NK_OK);
+    cr_expect_eq(disk.by_workers, reads);
+    cr_expect_gt(disk.by_loop, 0);
+    expect_cold(&hosting, "");
+    hosting_close(&hosting);
+}
