@@ -258,6 +258,13 @@ class Inspect(unittest.TestCase):
         self.assertRegex(done.stdout, NEW.encode() + rb" .* state=ok\n")
         self.assertRegex(done.stdout, rb"\nend damage=0\n\Z")
         self.assertEqual(done.stderr.count(b"\n"), 1)
+        flip(NEW, 100)(place / "shard-7")  # that something is damaged is known nevertheless
+        done = look("shard", "--check", "shard-7", limit=256 << 20)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, OLD.encode() + rb" .* state=unread\n")
+        self.assertRegex(done.stdout, NEW.encode() + rb" .* state=damaged\n")
+        self.assertEqual(done.stderr.decode(),
+                         "norikvctl: shard-7: there is not enough memory to look at it\n")
 
     def test_one_bad_path_does_not_keep_the_others_from_being_told(self):
         place = self.prepare("several", "lz4", [flip(OLD, 1450)])

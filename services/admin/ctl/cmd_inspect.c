@@ -153,7 +153,7 @@ static enum ctl_exit inspect_path(struct request *request, const char *path)
     if (err != NK_OK) {
         (void)fprintf(stderr, CTL_PROGRAM ": %s: %s\n", path,
                       reason.size > 0 ? line : explain(err, request->subject));
-        return CTL_FAILURE;
+        return damage_count == 0 ? CTL_FAILURE : CTL_BAD; /* of a shard, the rest may be damaged */
     }
     return damage_count == 0 ? CTL_OK : CTL_BAD;
 }

@@ -28,7 +28,8 @@ struct lsm_inspect {
  *
  * NK_OK: it looked.  NK_NOT_FOUND: there is no such file, or no database in the directory.
  * NK_FORMAT_TOO_NEW: a later version wrote it.  NK_TOO_LARGE: such a file is none of ours.
- * NK_NO_SPACE: there is not enough memory for a file (of a shard: the rest was told).  NK_IO. */
+ * NK_NO_SPACE: there is not enough memory for a file (of a shard: the rest was told, with its
+ * damage counted).  NK_IO. */
 
 /* The table file `name`. */
 NK_MUST_CHECK enum nk_err lsm_inspect_table(const struct lsm_inspect *inspect, const char *name,
