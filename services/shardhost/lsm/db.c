@@ -236,7 +236,8 @@ static void db_free(struct lsm_db **db)
     lsm_flush_deinit(&d->flush);
     lsm_ingest_free(&d->ingest);
     lsm_levels_release(&d->levels);
-    lsm_trash_empty(&d->trash, false); /* what stays is an orphan, and goes at the next open */
+    /* What stays is an orphan, and goes at the next open. */
+    lsm_trash_empty(&d->trash, SIZE_MAX, false);
     lsm_manifest_deinit(&d->manifest);
     lsm_memtable_release(&d->active);
     for (size_t i = 0; i < d->sealed_count; i++) {

@@ -128,8 +128,7 @@ static bool can_flush(const struct lsm_db *db)
 
 static bool can_clean(struct lsm_db *db)
 {
-    return !nk_mpsc_empty(&db->trash.tables) &&
-           lsm_job_state(&db->jobs[LSM_JOB_CLEAN]) == LSM_JOB_IDLE;
+    return lsm_job_state(&db->jobs[LSM_JOB_CLEAN]) == LSM_JOB_IDLE && lsm_trash_any(&db->trash);
 }
 
 /* It runs alone. */

@@ -194,11 +194,11 @@ uint64_t lsm_engine_next_us(const struct lsm_engine *engine);
 void lsm_request_flush(struct lsm_db *db);
 bool lsm_flush_pending(const struct lsm_db *db); /* a full or requested one is not durable yet */
 
-/* Does about `budget_bytes` (of output) of one job; *out_more tells whether some of that job is
- * left.  Any thread; at most one call at a time for each permit that is out for the database.  More
- * calls may follow under the same permit, but what another job is in the way of goes on only after
- * lsm_work_ended.  A call that finds no job to do, because the permit's one is done or has failed,
- * does nothing: NK_OK and no more.
+/* Does about `budget_bytes` (of output) of one job, or removes a few files; *out_more tells whether
+ * some of that job is left.  Any thread; at most one call at a time for each permit that is out for
+ * the database.  More calls may follow under the same permit, but what another job is in the way of
+ * goes on only after lsm_work_ended.  A call that finds no job to do, because the permit's one is
+ * done or has failed, does nothing: NK_OK and no more.
  *
  * After a fault or NK_NO_SPACE the database stays readable, keeps its memtables and gives up the
  * compaction that failed; nothing of that was installed.  It is held (below).

@@ -93,12 +93,19 @@ void lsm_table_discard(struct lsm_table *table, struct lsm_trash *trash)
     table->trash = trash;
 }
 
-void lsm_trash_empty(struct lsm_trash *trash, bool remove)
+bool lsm_trash_any(struct lsm_trash *trash)
 {
-    struct nk_mpsc_node *node = nk_mpsc_take_all(&trash->tables);
-    while (node != NULL) {
-        struct lsm_table *table = NK_CONTAINER_OF(node, struct lsm_table, trash_node);
-        node = node->next;
+    return trash->taken != NULL || !nk_mpsc_empty(&trash->tables);
+}
+
+void lsm_trash_empty(struct lsm_trash *trash, size_t count_max, bool remove)
+{
+    for (size_t i = 0; i < count_max && lsm_trash_any(trash); i++) {
+        if (trash->taken == NULL) {
+            trash->taken = nk_mpsc_take_all(&trash->tables);
+        }
+        struct lsm_table *table = NK_CONTAINER_OF(trash->taken, struct lsm_table, trash_node);
+        trash->taken = trash->taken->next;
         close_table(table);
         if (remove) {
             char path[NK_PATH_BYTES_MAX];

@@ -89,15 +89,19 @@ void lsm_table_release(struct lsm_table **table); /* the last one closes the fil
 /* Tables whose files nobody wants any more. */
 struct lsm_trash {
     struct nk_mpsc tables;
+    struct nk_mpsc_node *taken; /* out of `tables`, the oldest first, and not yet freed */
 };
 
 /* The table is in no levels any more: its last release puts it into `trash`, which outlives it, and
  * neither file nor memory is touched until lsm_trash_empty.  The caller holds the table. */
 void lsm_table_discard(struct lsm_table *table, struct lsm_trash *trash);
 
-/* Closes and frees what is there now; `remove`: removes the files too, which may block.  A file
- * that cannot be removed becomes an orphan.  One thread at a time. */
-void lsm_trash_empty(struct lsm_trash *trash, bool remove);
+/* Whether there are any.  Not while another thread is in lsm_trash_empty. */
+bool lsm_trash_any(struct lsm_trash *trash);
+
+/* Closes and frees up to `count_max` of them; `remove`: removes the files too, which may block.  A
+ * file that cannot be removed becomes an orphan.  One thread at a time. */
+void lsm_trash_empty(struct lsm_trash *trash, size_t count_max, bool remove);
 
 const struct lsm_table_meta *lsm_table_meta(const struct lsm_table *table);
 struct lsm_stats *lsm_table_stats(const struct lsm_table *table); /* its engine's */

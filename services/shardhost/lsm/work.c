@@ -5,6 +5,8 @@
 
 #include "common/base/assert.h"
 
+#define CLEANED_MAX 8 /* tables whose files one slice removes */
+
 /* ---- Any thread ---- */
 
 static enum nk_err install_flush(struct lsm_db *db)
@@ -76,8 +78,8 @@ enum nk_err lsm_work(struct lsm_db *db, size_t budget_bytes, bool *out_more)
         err = run_flush(db, budget_bytes, &done);
         break;
     case LSM_JOB_CLEAN:
-        lsm_trash_empty(&db->trash, true);
-        done = true;
+        lsm_trash_empty(&db->trash, CLEANED_MAX, true);
+        done = !lsm_trash_any(&db->trash);
         break;
     case LSM_JOB_INGEST:
         err = lsm_ingest_step(db, &done);

@@ -467,6 +467,65 @@ Test(lsm_compact, two_workers_do_the_parts_of_a_large_one, .init = setup, .fini 
     cr_expect_eq(records(), 302);
 }
 
+static void write_large_tree(void)
+{
+    put_many_random();
+    do {
+        flush_wide();
+    } while (level_tables(0) > 0);
+}
+
+/* Writes a large tree anew under a view and lets go of the old one; returns how many tables stay.
+ */
+static size_t let_many_go(void)
+{
+    write_large_tree();
+    struct lsm_view *view = lsm_view_acquire(rig.db);
+    write_large_tree();
+    lsm_view_release(&view);
+    size_t kept = level_tables(6);
+    cr_assert_gt(table_files(), kept + 12);
+    return kept;
+}
+
+/* Does one slice of what is picked; returns whether there is more. */
+static bool work_once(void)
+{
+    bool more = false;
+    cr_assert_eq(lsm_engine_pick(rig.engine, rig.now_us), rig.db);
+    cr_assert_eq(lsm_work(rig.db, SIZE_MAX, &more), NK_OK);
+    lsm_work_ended(rig.db, rig.now_us);
+    return more;
+}
+
+/* Of many that go together, which may be all of a shard. */
+Test(lsm_compact, a_flush_comes_between_the_slices_of_a_clean_up, .init = setup, .fini = teardown)
+{
+    size_t kept = let_many_go();
+    size_t before = table_files();
+    cr_expect(work_once());
+    cr_expect_eq(table_files(), before - 8);
+    put("m", "middle");
+    lsm_request_flush(rig.db);
+    while (work_once()) {
+    }
+    cr_expect_not(lsm_flush_pending(rig.db));
+    cr_expect_eq(table_files(), before - 8 + 1);
+    cr_assert_eq(rig_work(&rig, SIZE_MAX), NK_OK);
+    cr_expect_eq(table_files(), kept + 1);
+    cr_expect_eq(records(), 303);
+}
+
+Test(lsm_compact, a_clean_up_that_is_not_over_ends_with_the_database, .init = setup,
+     .fini = teardown)
+{
+    size_t kept = let_many_go();
+    cr_expect(work_once());
+    rig_reopen(&rig);
+    cr_expect_eq(table_files(), kept, "what was left was orphans");
+    cr_expect_eq(records(), 302);
+}
+
 Test(lsm_compact, the_rate_limit_holds_compaction_back_and_not_flushes)
 {
     struct lsm_options options = rig_options();
