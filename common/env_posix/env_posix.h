@@ -82,7 +82,7 @@ struct env_posix_worker;
 
 struct env_posix_worker_options {
     unsigned read_threads;       /* > 0 */
-    unsigned background_threads; /* > 0 */
+    unsigned background_threads; /* > 0; nice by 10 */
 };
 
 /* Starts the threads: one for the log lane, the others as asked. */

@@ -293,7 +293,7 @@ static void lane_stop(struct lane *lane)
 }
 
 /* struct sched_attr of the kernel, version 0; the C library does not have it. */
-struct schedule {
+struct thread_wishes {
     uint32_t size;
     uint32_t policy;
     uint64_t flags;
@@ -308,28 +308,28 @@ struct schedule {
  * client waits.  So the former has little weight and long slices, the others have short ones: whose
  * slice is shorter goes first when it wakes up (Linux 6.12; before, a slice asked for is ignored).
  * What the kernel refuses is left as it is: then all are served alike. */
-static void schedule(enum nk_lane lane)
+static void tell_scheduler(enum nk_lane lane)
 {
-    struct schedule schedule = {.size = sizeof schedule, .policy = SCHED_OTHER};
+    struct thread_wishes wishes = {.size = sizeof wishes, .policy = SCHED_OTHER};
     errno = 0;
-    schedule.nice = getpriority(PRIO_PROCESS, 0); /* on Linux: of this thread */
+    wishes.nice = getpriority(PRIO_PROCESS, 0); /* on Linux: of this thread */
     if (errno != 0) {
         return;
     }
-    schedule.slice_ns = SLICE_SHORT_NS;
+    wishes.slice_ns = SLICE_SHORT_NS;
     if (lane == NK_LANE_BACKGROUND) {
-        schedule.nice += BACKGROUND_NICE;
-        schedule.nice = schedule.nice < NICE_MAX ? schedule.nice : NICE_MAX;
-        schedule.slice_ns = SLICE_LONG_NS;
+        wishes.nice += BACKGROUND_NICE;
+        wishes.nice = wishes.nice < NICE_MAX ? wishes.nice : NICE_MAX;
+        wishes.slice_ns = SLICE_LONG_NS;
     }
-    (void)syscall(SYS_sched_setattr, 0, &schedule, 0);
+    (void)syscall(SYS_sched_setattr, 0, &wishes, 0);
 }
 
 static void *lane_main(void *argument)
 {
     struct lane *lane = argument;
     struct env_posix_worker *worker = lane->worker;
-    schedule((enum nk_lane)(lane - worker->lanes));
+    tell_scheduler((enum nk_lane)(lane - worker->lanes));
     for (;;) {
         struct nk_job *job = lane_take(lane);
         if (job == NULL) {

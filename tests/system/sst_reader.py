@@ -37,8 +37,8 @@ class Table:
         self.path, self.data = path, pathlib.Path(path).read_bytes()
         foot = self.data[-FOOTER:].rjust(FOOTER)
         version, crc, magic = struct.unpack("<II8s", foot[60:])
-        self.limit = len(self.data) - FOOTER + (4 if version == 1 else 0)
-        foot = foot[4 if version == 1 else 0:64]  # without or with a digest
+        less = 4 if version == 1 else 0  # no digest
+        self.limit, foot = len(self.data) - FOOTER + less, foot[less:64]
         *handles, size = struct.unpack("<7Q", foot[:56])
         self.check(magic == b"NKtable1" and crc == crc32c(foot), self.limit, "footer")
         self.check(1 <= version <= 2 and size == len(self.data), self.limit, "version, size")

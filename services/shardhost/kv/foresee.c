@@ -15,7 +15,7 @@
 #include "state.h"
 
 #define NAME_SIZE_BYTES ((size_t)2)
-#define QUEUE_AHEAD     ((uint64_t)512) /* of what is applied: rounds mostly have less */
+#define QUEUE_AHEAD     ((uint64_t)512) /* places; a round mostly has fewer commands */
 #define QUEUE_STEP      16
 
 static_assert(1 + NK_KEY_BYTES_MAX <= UINT16_MAX, "the size of a name fits");
@@ -61,7 +61,7 @@ static void look_at_queue(struct kv *kv, const struct kv_stamp *stamp, struct nk
     if (first >= limit) {
         return;
     }
-    (void)look_at_place(kv, first, out_cold);
+    (void)look_at_place(kv, first, out_cold); /* the cache may have given up what was seen */
     bool all = true;
     uint64_t place = nk_max_u64(first + 1, queue->seen);
     for (; place < limit; place += QUEUE_STEP) {
@@ -70,7 +70,7 @@ static void look_at_queue(struct kv *kv, const struct kv_stamp *stamp, struct nk
             queue->seen = place + QUEUE_STEP;
         }
     }
-    uint64_t last = queue->next - 1;
+    uint64_t last = queue->next - 1; /* may be in a block that no step comes to */
     if (last < limit && last > first && last + QUEUE_STEP != place) {
         (void)look_at_place(kv, last, out_cold);
     }

@@ -8,9 +8,8 @@
  * have taken the key since), and a head that must go for want of room loses both: it is live, so
  * the outcome under its key is its own.
  *
- * A command drops at most KV_SESSION_DROPS_MAX sessions and makes one, so the queue shrinks to its
- * bound without a long pause, and never grows beyond it by more than what a lowered bound leaves.
- */
+ * A command drops at most DROPS_MAX sessions and makes one, so the queue shrinks to its bound
+ * without a long pause, and never grows beyond it by more than what a lowered bound leaves. */
 
 #include "session.h"
 
@@ -21,6 +20,7 @@
 #include "expire.h"
 
 #define SESSION_VERSION       1
+#define DROPS_MAX             8 /* sessions leave at most for a new one */
 #define SESSION_BYTES         ((size_t)68)
 #define SESSION_TOMBSTONED    0x01
 #define FINGERPRINT_BYTES     ((size_t)16)
@@ -183,7 +183,7 @@ static void drop_head(struct kv *kv, struct lsm_version version, bool with_outco
 static enum nk_err drop_old(struct kv *kv, struct lsm_version version, uint32_t count_max)
 {
     struct kv_queue *queue = &kv->queue;
-    for (size_t i = 0; i < KV_SESSION_DROPS_MAX && queue->first < queue->next; i++) {
+    for (size_t i = 0; i < DROPS_MAX && queue->first < queue->next; i++) {
         enum nk_err err = load_head(kv);
         if (err != NK_OK) {
             return err;

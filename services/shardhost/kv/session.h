@@ -5,9 +5,6 @@
 #include "command.h"
 #include "state.h"
 
-/* So many sessions leave at most for a new one. */
-#define KV_SESSION_DROPS_MAX 8
-
 /* Whether the outcome of the command is remembered. */
 bool kv_session_wanted(const struct kv_command *command);
 

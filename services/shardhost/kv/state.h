@@ -20,7 +20,7 @@ struct kv_queue {
     uint8_t head_key[NK_IDEMPOTENCY_KEY_BYTES_MAX];
     size_t head_key_size;
 
-    uint64_t seen; /* foresee.c has found what is before in memory; not part of the image */
+    uint64_t seen; /* what is before was in memory when foresee.c looked; not part of it */
 };
 
 struct kv {

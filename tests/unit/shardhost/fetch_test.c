@@ -143,12 +143,10 @@ static void open_cold(struct hosting *hosting)
     uint64_t put = send_write(hosting, &once);
     hosting_settle(hosting);
     first = version_of(hosting, put);
-    static char value[4000];
-    memset(value, 'v', sizeof value - 1);
     for (size_t i = 0; i < 8; i++) {
         char key[24];
         (void)snprintf(key, sizeof key, "k%zu", i);
-        (void)hosting_send_put(hosting, key, value);
+        (void)hosting_send_put(hosting, key, hosting_long_value());
         hosting_settle(hosting);
     }
     restart_cold(hosting);
@@ -366,6 +364,16 @@ static void fill_round(struct hosting *hosting)
     hosting->shard = HOSTING_SHARD;
 }
 
+/* A removal whose read has ended while the round is full. */
+static uint64_t fetch_into_a_full_round(struct hosting *hosting)
+{
+    lead_others(hosting);
+    uint64_t write = send_write(hosting, &removal);
+    fill_round(hosting);
+    cr_assert_eq(stage_run_jobs(&hosting->stage), 1);
+    return write;
+}
+
 /* It is held then like any other, and not fetched for again. */
 Test(shardhost_fetch, a_write_that_comes_back_to_a_full_round_is_held)
 {
@@ -373,10 +381,7 @@ Test(shardhost_fetch, a_write_that_comes_back_to_a_full_round_is_held)
         bool cancelled = i == 1;
         struct hosting hosting;
         open_cold(&hosting);
-        lead_others(&hosting);
-        uint64_t write = send_write(&hosting, &removal);
-        fill_round(&hosting);
-        cr_assert_eq(stage_run_jobs(&hosting.stage), 1);
+        uint64_t write = fetch_into_a_full_round(&hosting);
         size_t reads = disk.by_workers;
         if (cancelled) {
             hosting_cancel(&hosting, &write, 1);
@@ -429,10 +434,8 @@ Test(shardhost_fetch, a_burst_of_idempotency_keys_is_foreseen)
             hosting_settle(&hosting);
         }
     }
-    static char value[4000];
-    memset(value, 'v', sizeof value - 1);
     for (size_t i = 0; i < 100; i++) {
-        (void)hosting_send_put(&hosting, "k", value);
+        (void)hosting_send_put(&hosting, "k", hosting_long_value());
         hosting_settle(&hosting);
     }
     restart_cold(&hosting);
@@ -455,12 +458,10 @@ Test(shardhost_fetch, a_table_that_a_compaction_cannot_read_fences_its_shard)
 {
     struct hosting hosting;
     open_counted(&hosting);
-    static char value[4000];
-    memset(value, 'v', sizeof value - 1);
     disk.failure = NK_IO; /* nothing but a compaction reads here */
     enum nk_err err = NK_OK;
     for (size_t i = 0; i < 40 && err == NK_OK; i++) {
-        uint64_t put = hosting_send_put(&hosting, "k", value);
+        uint64_t put = hosting_send_put(&hosting, "k", hosting_long_value());
         hosting_settle(&hosting);
         err = hosting_err(&hosting, put);
     }
@@ -470,7 +471,7 @@ Test(shardhost_fetch, a_table_that_a_compaction_cannot_read_fences_its_shard)
     nk_text_init(&reason, memory, sizeof memory);
     cr_expect_eq(ops->fault(hosting.role, &reason), NK_OK, "%s", memory);
     hosting.shard = HOSTING_SHARD + 1;
-    uint64_t put = hosting_send_put(&hosting, "k", value);
+    uint64_t put = hosting_send_put(&hosting, "k", hosting_long_value());
     hosting_settle(&hosting);
     cr_expect_eq(hosting_err(&hosting, put), NK_OK);
     hosting_close(&hosting);
@@ -485,10 +486,7 @@ Test(shardhost_fetch, a_write_that_was_held_is_not_fetched_for_again)
     hosting.stage.config.lsm.memtable_bytes = 64 * NK_MIB; /* nothing is flushed or compacted */
     hosting.stage.config.raft.segment_bytes = 64 * NK_MIB;
     restart_cold(&hosting);
-    lead_others(&hosting);
-    uint64_t write = send_write(&hosting, &removal);
-    fill_round(&hosting);
-    cr_assert_eq(stage_run_jobs(&hosting.stage), 1);
+    uint64_t write = fetch_into_a_full_round(&hosting);
     size_t reads = disk.by_workers;
     cr_expect_gt(reads, 0);
     hosting_settle(&hosting);

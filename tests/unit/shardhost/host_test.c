@@ -77,13 +77,6 @@ Test(shardhost_host, an_identity_that_cannot_be_read_or_kept_stops_the_start)
 }
 
 /* Long enough that a few fill a memtable. */
-static const char *long_value(void)
-{
-    static char value[4000];
-    memset(value, 'v', sizeof value - 1);
-    return value;
-}
-
 /* Puts one key after the other, until one is not answered with NK_OK; memtables are flushed on the
  * way. */
 static size_t put_many(struct hosting *hosting, size_t count)
@@ -91,7 +84,7 @@ static size_t put_many(struct hosting *hosting, size_t count)
     for (size_t i = 0; i < count; i++) {
         char key[24];
         (void)snprintf(key, sizeof key, "k%zu", i);
-        uint64_t put = hosting_send_put(hosting, key, long_value());
+        uint64_t put = hosting_send_put(hosting, key, hosting_long_value());
         hosting_settle(hosting);
         if (hosting_reply(hosting, put) == NULL || hosting_err(hosting, put) != NK_OK) {
             return i;
@@ -117,8 +110,8 @@ static void expect_all(struct hosting *hosting, size_t count, uint64_t nth)
         (void)snprintf(key, sizeof key, "k%zu", i);
         uint64_t get = hosting_send_get(hosting, key, "");
         hosting_settle(hosting);
-        cr_assert_str_eq(hosting_value(hosting, get), long_value(), "operation %llu: %s is lost",
-                         (unsigned long long)nth, key);
+        cr_assert_str_eq(hosting_value(hosting, get), hosting_long_value(),
+                         "operation %llu: %s is lost", (unsigned long long)nth, key);
     }
 }
 
@@ -148,8 +141,8 @@ Test(shardhost_host, whatever_disk_call_fails_no_answered_write_is_lost)
         struct nk_text reason;
         nk_text_init(&reason, memory, sizeof memory);
         enum nk_err fault = ops->fault(hosting.role, &reason);
-        if (answered < 6 && fault == NK_OK &&
-            !is_fenced(&hosting)) { /* a shard that could not be opened is tried again */
+        /* A shard that could not be opened is tried again. */
+        if (answered < 6 && fault == NK_OK && !is_fenced(&hosting)) {
             answered = put_many(&hosting, 6);
             cr_expect_eq(answered, 6, "operation %llu: %zu answered", (unsigned long long)nth,
                          answered);
@@ -217,7 +210,7 @@ Test(shardhost_host, below_the_reserve_puts_are_refused_and_reads_and_deletes_go
                                     nk_bytes_of_string("\x0a\x01x"));
     hosting_settle(&hosting);
     cr_expect_eq(hosting_err(&hosting, put), NK_NO_SPACE);
-    cr_expect_str_eq(hosting_value(&hosting, get), long_value());
+    cr_expect_str_eq(hosting_value(&hosting, get), hosting_long_value());
     cr_expect_eq(hosting_err(&hosting, deleted), NK_OK);
     hosting.stage.config.disk.reserve_bytes = 0; /* by itself, within a second */
     stage_advance(&hosting.stage, 1000);
@@ -420,7 +413,7 @@ Test(shardhost_host, a_round_of_seconds_degrades_the_health_and_refuses_writes_u
     uint64_t get = hosting_send_get(&hosting, "k0", "stale_ok");
     hosting_tick(&hosting);
     cr_expect_eq(hosting_err(&hosting, put), NK_BUSY);
-    cr_expect_str_eq(hosting_value(&hosting, get), long_value());
+    cr_expect_str_eq(hosting_value(&hosting, get), hosting_long_value());
     hosting_settle(&hosting);
     cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_HEALTHY);
     cr_expect_eq(stage_metric(&hosting.stage, "shardhost_disk_stalled"), 0);
@@ -798,7 +791,7 @@ Test(shardhost_host, a_stop_that_waits_sleeps_meanwhile)
     cr_assert_eq(put_many(&hosting, 1), 1);
     for (int i = 0; stage_metric(&hosting.stage, "lsm_flushes_total") == 0; i++) {
         cr_assert_lt(i, 100);
-        (void)hosting_send_put(&hosting, "k", long_value());
+        (void)hosting_send_put(&hosting, "k", hosting_long_value());
         hosting_tick(&hosting);
         (void)stage_run_jobs(&hosting.stage);
     }

@@ -92,6 +92,13 @@ static ProtobufCBinaryData data_of(const char *text)
     return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
 }
 
+const char *hosting_long_value(void)
+{
+    static char value[4000];
+    memset(value, 'v', sizeof value - 1);
+    return value;
+}
+
 uint64_t hosting_send_put(struct hosting *hosting, const char *key, const char *value)
 {
     Norikv__V1__PutRequest put = NORIKV__V1__PUT_REQUEST__INIT;

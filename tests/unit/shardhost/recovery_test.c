@@ -33,12 +33,10 @@ static void kill_role(struct hosting *hosting)
 /* Enough that `count` of them fill memtables, which become tables. */
 static void put_many(struct hosting *hosting, size_t count)
 {
-    static char value[4000];
-    memset(value, 'v', sizeof value - 1);
     for (size_t i = 0; i < count; i++) {
         char key[24];
         (void)snprintf(key, sizeof key, "k%zu", i);
-        uint64_t put = hosting_send_put(hosting, key, value);
+        uint64_t put = hosting_send_put(hosting, key, hosting_long_value());
         hosting_settle(hosting);
         cr_assert_eq(hosting_err(hosting, put), NK_OK);
     }
