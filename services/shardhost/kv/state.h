@@ -20,7 +20,7 @@ struct kv_queue {
     uint8_t head_key[NK_IDEMPOTENCY_KEY_BYTES_MAX];
     size_t head_key_size;
 
-    uint64_t seen; /* what is before was in memory when foresee.c looked; not part of it */
+    uint64_t seen; /* places before were in memory when foresee.c looked; not in the image */
 };
 
 struct kv {

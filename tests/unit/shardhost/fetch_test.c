@@ -143,12 +143,7 @@ static void open_cold(struct hosting *hosting)
     uint64_t put = send_write(hosting, &once);
     hosting_settle(hosting);
     first = version_of(hosting, put);
-    for (size_t i = 0; i < 8; i++) {
-        char key[24];
-        (void)snprintf(key, sizeof key, "k%zu", i);
-        (void)hosting_send_put(hosting, key, hosting_long_value());
-        hosting_settle(hosting);
-    }
+    cr_assert_eq(hosting_put_many(hosting, 8), 8);
     restart_cold(hosting);
 }
 

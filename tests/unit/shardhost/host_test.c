@@ -76,23 +76,6 @@ Test(shardhost_host, an_identity_that_cannot_be_read_or_kept_stops_the_start)
     stage_close(&stage);
 }
 
-/* Long enough that a few fill a memtable. */
-/* Puts one key after the other, until one is not answered with NK_OK; memtables are flushed on the
- * way. */
-static size_t put_many(struct hosting *hosting, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char key[24];
-        (void)snprintf(key, sizeof key, "k%zu", i);
-        uint64_t put = hosting_send_put(hosting, key, hosting_long_value());
-        hosting_settle(hosting);
-        if (hosting_reply(hosting, put) == NULL || hosting_err(hosting, put) != NK_OK) {
-            return i;
-        }
-    }
-    return count;
-}
-
 static bool has_table(const struct hosting *hosting)
 {
     struct nk_buf names = {0};
@@ -134,7 +117,7 @@ Test(shardhost_host, whatever_disk_call_fails_no_answered_write_is_lost)
         hosting_open(&hosting);
         uint64_t before = sim_fs_operations(hosting.stage.fs);
         sim_fs_fail_at(hosting.stage.fs, nth, NK_IO);
-        size_t answered = put_many(&hosting, 6);
+        size_t answered = hosting_put_many(&hosting, 6);
         met = sim_fs_operations(hosting.stage.fs) >= before + nth;
         cr_expect(met || has_table(&hosting)); /* else no flush was among the calls */
         char memory[256];
@@ -143,7 +126,7 @@ Test(shardhost_host, whatever_disk_call_fails_no_answered_write_is_lost)
         enum nk_err fault = ops->fault(hosting.role, &reason);
         /* A shard that could not be opened is tried again. */
         if (answered < 6 && fault == NK_OK && !is_fenced(&hosting)) {
-            answered = put_many(&hosting, 6);
+            answered = hosting_put_many(&hosting, 6);
             cr_expect_eq(answered, 6, "operation %llu: %zu answered", (unsigned long long)nth,
                          answered);
         }
@@ -170,7 +153,7 @@ Test(shardhost_host, whatever_disk_call_of_a_start_fails_the_next_start_has_ever
     for (uint64_t nth = 1; met; nth++) {
         struct hosting hosting;
         hosting_open(&hosting);
-        cr_assert_eq(put_many(&hosting, 4), 4);
+        cr_assert_eq(hosting_put_many(&hosting, 4), 4);
         kill_role(&hosting);
         stage_restart(&hosting.stage);
         uint64_t before = sim_fs_operations(hosting.stage.fs);
@@ -199,7 +182,7 @@ Test(shardhost_host, below_the_reserve_puts_are_refused_and_reads_and_deletes_go
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     hosting.stage.config.disk.reserve_bytes = UINT64_MAX;
     stage_advance(&hosting.stage, 1000);
     hosting_settle(&hosting);
@@ -230,7 +213,7 @@ Test(shardhost_host, a_round_without_room_refuses_puts_until_a_round_is_written)
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     uint64_t put = hosting_send_put(&hosting, "a", "1");
     for (size_t i = 0; i < 3; i++) {
         hosting_tick(&hosting); /* begins the round, or tries it again */
@@ -265,10 +248,10 @@ Test(shardhost_host, a_full_disk_is_told_once_and_its_end_once)
     for (uint64_t nth = 1; met; nth++) {
         struct hosting hosting;
         hosting_open(&hosting);
-        cr_assert_eq(put_many(&hosting, 1), 1);
+        cr_assert_eq(hosting_put_many(&hosting, 1), 1);
         uint64_t before = sim_fs_operations(hosting.stage.fs);
         sim_fs_fail_at(hosting.stage.fs, nth, NK_NO_SPACE);
-        (void)put_many(&hosting, 6);
+        (void)hosting_put_many(&hosting, 6);
         met = sim_fs_operations(hosting.stage.fs) >= before + nth;
         uint64_t begun = WARNINGS(&hosting);
         cr_expect_leq(begun, 2, "operation %llu", (unsigned long long)nth);
@@ -280,7 +263,7 @@ Test(shardhost_host, a_full_disk_is_told_once_and_its_end_once)
         cr_expect_eq(WARNINGS(&hosting), begun > 0 ? 2 : 0, "operation %llu",
                      (unsigned long long)nth);
         cr_expect_eq(nk_health_status(hosting.stage.context.health), NK_HEALTHY);
-        cr_expect_eq(put_many(&hosting, 6), 6, "operation %llu", (unsigned long long)nth);
+        cr_expect_eq(hosting_put_many(&hosting, 6), 6, "operation %llu", (unsigned long long)nth);
         hosting_close(&hosting);
     }
     cr_expect_gt(episodes, 3);
@@ -397,7 +380,7 @@ Test(shardhost_host, a_round_of_seconds_degrades_the_health_and_refuses_writes_u
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     (void)hosting_send_put(&hosting, "a", "1");
     hosting_tick(&hosting);
     for (size_t i = 0; i < 8; i++) {
@@ -430,7 +413,7 @@ Test(shardhost_host, a_round_that_has_just_begun_is_not_stalled)
     struct hosting hosting;
     hosting_open(&hosting);
     hosting.stage.us_per_look = 1;
-    cr_expect_eq(put_many(&hosting, 6), 6);
+    cr_expect_eq(hosting_put_many(&hosting, 6), 6);
     cr_expect_eq(hosting.stage.log_counts[NK_LOG_ERROR], 0);
     cr_expect_eq(WARNINGS(&hosting), 0);
     hosting_close(&hosting);
@@ -442,7 +425,7 @@ Test(shardhost_host, a_stop_gives_up_on_a_round_that_cannot_be_written)
         bool full = i == 1; /* else the disk hangs */
         struct hosting hosting;
         hosting_open(&hosting);
-        cr_assert_eq(put_many(&hosting, 1), 1);
+        cr_assert_eq(hosting_put_many(&hosting, 1), 1);
         (void)hosting_send_put(&hosting, "a", "1");
         hosting_tick(&hosting);
         ops->stop(hosting.role);
@@ -565,7 +548,7 @@ static void open_with_slow_disk(struct hosting *hosting)
 /* Keys of which the first are in tables and not in memory. */
 static void put_beyond_memory(struct hosting *hosting)
 {
-    cr_assert_eq(put_many(hosting, 8), 8);
+    cr_assert_eq(hosting_put_many(hosting, 8), 8);
     hosting_restart(hosting);
     (void)hosting_send_get(hosting, "none", "");
     hosting_settle(hosting); /* it leads, and has applied its log */
@@ -606,7 +589,7 @@ Test(shardhost_host, a_flush_that_hangs_is_told_and_so_is_its_end)
     (void)hosting_send_put(&hosting, "small", "1");
     hosting_settle(&hosting);
     slow.meanwhile = hang;
-    (void)put_many(&hosting, 4);
+    (void)hosting_put_many(&hosting, 4);
     hosting_settle(&hosting);
     expect_recovered(&hosting);
     cr_expect(has_table(&hosting));
@@ -642,7 +625,7 @@ Test(shardhost_host, a_job_of_many_calls_that_all_end_is_no_stall)
     put_beyond_memory(&hosting);
     slow.calls = 0;
     slow.meanwhile = two_seconds;
-    (void)put_many(&hosting, 40); /* flushes and compactions */
+    (void)hosting_put_many(&hosting, 40); /* flushes and compactions */
     cr_expect_gt(slow.calls, 10);
     slow.meanwhile = NULL;
     hosting_settle(&hosting);
@@ -729,7 +712,7 @@ Test(shardhost_host, a_full_worker_only_delays_a_round)
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     stage_fail(&hosting.stage, STAGE_WORKER_SUBMIT, 1, NK_BUSY);
     uint64_t put = hosting_send_put(&hosting, "a", "1");
     hosting_tick(&hosting);
@@ -744,7 +727,7 @@ Test(shardhost_host, requests_that_make_no_sense_or_come_too_late_have_no_effect
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     ops->receive(hosting.role, hosting.gateway, nk_bytes_of_string("garbage"));
     cr_expect_eq(stage_metric(&hosting.stage, "shardhost_dropped_frames_total"), 1);
     uint64_t unknown =
@@ -764,7 +747,7 @@ Test(shardhost_host, a_stop_refuses_what_is_new_and_finishes_what_is_under_way)
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     uint64_t put = hosting_send_put(&hosting, "a", "1");
     hosting_tick(&hosting);
     ops->stop(hosting.role);
@@ -788,7 +771,7 @@ Test(shardhost_host, a_stop_that_waits_sleeps_meanwhile)
 {
     struct hosting hosting;
     hosting_open(&hosting);
-    cr_assert_eq(put_many(&hosting, 1), 1);
+    cr_assert_eq(hosting_put_many(&hosting, 1), 1);
     for (int i = 0; stage_metric(&hosting.stage, "lsm_flushes_total") == 0; i++) {
         cr_assert_lt(i, 100);
         (void)hosting_send_put(&hosting, "k", hosting_long_value());

@@ -1,6 +1,7 @@
 #include "hosting.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "services/shardhost/shardhost.h"
 
@@ -165,6 +166,20 @@ enum nk_err hosting_err(struct hosting *hosting, uint64_t id)
     const Norikv__Internal__V1__ShardReply *reply = hosting_reply(hosting, id);
     cr_assert_not_null(reply, "request %llu has no answer", (unsigned long long)id);
     return (enum nk_err)reply->err;
+}
+
+size_t hosting_put_many(struct hosting *hosting, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char key[24];
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        uint64_t put = hosting_send_put(hosting, key, hosting_long_value());
+        hosting_settle(hosting);
+        if (hosting_reply(hosting, put) == NULL || hosting_err(hosting, put) != NK_OK) {
+            return i;
+        }
+    }
+    return count;
 }
 
 const char *hosting_value(struct hosting *hosting, uint64_t id)

@@ -54,5 +54,9 @@ const Norikv__Internal__V1__ShardReply *hosting_reply(struct hosting *hosting, u
 /* The answer's `err`; asserts that there is one. */
 enum nk_err hosting_err(struct hosting *hosting, uint64_t id);
 
+/* Puts long values under "k0", "k1", ... one after the other, until one is not answered with NK_OK;
+ * memtables are flushed on the way.  Returns how many were. */
+size_t hosting_put_many(struct hosting *hosting, size_t count);
+
 /* The value that a get was answered with: "" for a missing key.  Lives until hosting_close. */
 const char *hosting_value(struct hosting *hosting, uint64_t id);

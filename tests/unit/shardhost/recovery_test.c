@@ -30,16 +30,9 @@ static void kill_role(struct hosting *hosting)
     sim_fs_kill(hosting->stage.fs);
 }
 
-/* Enough that `count` of them fill memtables, which become tables. */
 static void put_many(struct hosting *hosting, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        char key[24];
-        (void)snprintf(key, sizeof key, "k%zu", i);
-        uint64_t put = hosting_send_put(hosting, key, hosting_long_value());
-        hosting_settle(hosting);
-        cr_assert_eq(hosting_err(hosting, put), NK_OK);
-    }
+    cr_assert_eq(hosting_put_many(hosting, count), count);
 }
 
 static void open_with_data(struct hosting *hosting)
